@@ -1,0 +1,269 @@
+"""Every job of this repository. ``uvx nox --list`` names them."""
+
+import itertools
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+ROOT = Path(__file__).parent
+TEMPLATE = ROOT / "template"
+PYTHON = (ROOT / ".python-version").read_text().strip()
+
+
+def install(session: nox.Session) -> None:
+    session.install("--require-hashes", "--requirement", "requirements.txt")
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check this repository's own Python; the template's is checked by the tests."""
+    install(session)
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """Test the template: its questions, and every variant of the service with its own tests."""
+    install(session)
+    # A variant's tests share one project, so they stay in one worker.
+    session.run("pytest", "--numprocesses=auto", "--dist=loadgroup", *session.posargs)
+
+
+# Locks
+
+# What adds packages to a service: the condition in the template, and the answers that make it
+# true and false.
+OPTIONS = {
+    'database == "postgres"': {True: "database=postgres", False: "database=sqlite"},
+}
+
+# How a service's own developers lock it; the settings are in its pyproject.toml.
+LOCKS = {
+    "requirements.txt": "uv pip compile pyproject.toml --output-file requirements.txt",
+    "requirements-dev.txt": (
+        "uv pip compile pyproject.toml --group dev --constraints requirements.txt"
+        " --output-file requirements-dev.txt"
+    ),
+}
+
+
+@nox.session(python=PYTHON)
+def lock(session: nox.Session) -> None:
+    """Lock the newest packages that fit the pins, for this repository and for every variant."""
+    session.run(
+        *["uv", "pip", "compile", "--quiet", "pyproject.toml", "--group", "dev", "--upgrade"],
+        *["--output-file", "requirements.txt"],
+    )
+    install(session)
+    with tempfile.TemporaryDirectory() as folder:
+        everything = render_pyproject(session, Path(folder, "everything"), set(OPTIONS))
+        nothing = render_pyproject(session, Path(folder, "nothing"), set())
+        alone = {
+            condition: render_pyproject(session, Path(folder, f"option-{number}"), {condition})
+            for number, condition in enumerate(OPTIONS)
+        }
+        # The one resolution; those below only tell which of its packages a variant needs.
+        newest = resolve(session, everything, "--group", "dev")
+        newest_txt = Path(folder, "newest.txt")
+        newest_txt.write_text("".join(newest.values()))
+
+        for name, command in LOCKS.items():
+            group = ["--group", "dev"] if "--group dev" in command else []
+            arguments = ["--constraints", str(newest_txt), *group]
+            always = resolve(session, nothing, *arguments)
+            by_option = {
+                condition: resolve(session, project, *arguments)
+                for condition, project in alone.items()
+            }
+            text = lock_template(command, newest, always, by_option)
+            (TEMPLATE / f"{name}.jinja").write_text(text)
+
+        site_packages = Path(folder, "site-packages")
+        session.run(
+            *["uv", "pip", "install", "--quiet", "--target", str(site_packages)],
+            *["--require-hashes", "--requirement", str(newest_txt)],
+        )
+        session.run("python", "extensions/names.py", str(site_packages))
+
+
+def render_pyproject(session: nox.Session, folder: Path, chosen: set[str]) -> Path:
+    """Render pyproject.toml, and nothing else, for the options chosen."""
+    answers = [f"--data={answers[condition in chosen]}" for condition, answers in OPTIONS.items()]
+    copy_template(session, folder, *answers, "--exclude=*", "--exclude=!/pyproject.toml")
+    return folder
+
+
+def resolve(session: nox.Session, project: Path, *arguments: str) -> dict[str, str]:
+    """Resolve a project: the lines of the lock, with the hashes, by the package's name."""
+    with session.chdir(project):
+        output = session.run(
+            *["uv", "pip", "compile", "--quiet", "--no-header", "pyproject.toml", *arguments],
+            silent=True,
+        )
+    entries = re.split(r"^(?=\w)", str(output), flags=re.MULTILINE)
+    return {entry.partition("==")[0]: entry for entry in entries if entry}
+
+
+def lock_template(
+    command: str,
+    newest: dict[str, str],
+    always: dict[str, str],
+    by_option: dict[str, dict[str, str]],
+) -> str:
+    """Put what only some variants need into blocks under their options' conditions."""
+
+    def condition(name: str) -> str:
+        if name in always:
+            return ""
+        return " or ".join(option for option, packages in by_option.items() if name in packages)
+
+    parts = [
+        "{# Written by `nox -s lock`. #}\n",
+        f"# This file was autogenerated by uv via the following command:\n#    {command}\n",
+    ]
+    needed = [name for name in newest if name in always or condition(name)]
+    for needed_if, names in itertools.groupby(needed, condition):
+        block = "".join(newest[name] for name in names)
+        parts.append(f"{{% if {needed_if} %}}\n{block}{{% endif %}}\n" if needed_if else block)
+    return "".join(parts)
+
+
+def copy_template(session: nox.Session, folder: Path, *arguments: str) -> None:
+    """Make a project with the default answers from the working tree, committed or not."""
+    session.run(
+        *["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD"],
+        *[*arguments, str(ROOT), str(folder)],
+        # A working tree with changes is what a developer tries.
+        env={"PYTHONWARNINGS": "ignore"},
+    )
+
+
+# Demo
+
+HOST = "127.0.0.1"
+
+# The user that the demo logs in with; a password is drawn at each start.
+CREATE_USER = """
+from django.utils import timezone
+from apps.user.models import User
+
+user = User.objects.filter(email="{email}").first() or User(email="{email}")
+user.first_name, user.last_name = "Demo", "User"
+user.is_staff = user.is_superuser = True
+user.email_confirmed_at = timezone.now()
+user.set_password("{password}")
+user.save()
+"""
+
+READY = """
+{name} answers at {base}
+
+  API documentation  {base}/api/docs/
+  Admin              {base}/admin/   ({email}, password {password})
+  Health             {base}/api/v1/health/
+
+Log in:
+
+  curl -X POST {base}/api/v1/auth/login/ -H 'Content-Type: application/json' \\
+    -d '{{"email": "{email}", "password": "{password}"}}'
+
+The server goes on after this command; its log is {log}.
+Stop it: kill -INT {pid}
+"""
+
+
+@nox.session(python=PYTHON)
+def demo(session: nox.Session) -> None:
+    """Make a service with the default answers (in ./my-service, or the folder given) and start it."""
+    if len(session.posargs) > 1:
+        session.error("Give one folder at most: nox -s demo -- FOLDER")
+    folder = (ROOT / (session.posargs or ["my-service"])[0]).resolve()
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / ".copier-answers.yml").exists() or not (folder / "manage.py").exists():
+            session.error(
+                f"{folder} holds something else; name another folder: nox -s demo -- FOLDER"
+            )
+        session.log(f"{folder} stands already and is used as it is.")
+    else:
+        if not shutil.which("git"):
+            session.error("Git is missing, and Copier needs it: install it and try again.")
+        install(session)
+        copy_template(session, folder)
+
+    venv = folder / ".venv"
+    python = venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    with session.chdir(folder):
+        if not python.exists():
+            session.run("uv", "venv", "--quiet", str(venv))
+        session.run(
+            *["uv", "pip", "install", "--quiet", "--python", str(python)],
+            *["--require-hashes", "--requirement", "requirements-dev.txt"],
+        )
+        manage = [str(python), "manage.py"]
+        email, password = "demo@example.com", secrets.token_urlsafe(12)
+        session.run(*manage, "migrate", "--verbosity=0", external=True)
+        session.run(
+            *[*manage, "shell", "--verbosity=0", "--command"],
+            CREATE_USER.format(email=email, password=password),
+            external=True,
+            log=False,
+        )
+
+    # In a script's background job SIGINT is ignored, and the server would inherit that: it could
+    # not be stopped as if by Ctrl-C, which lets it stop its database too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    port = free_port(8000)
+    log = folder / "demo.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [*manage, "runserver", "--noreload", f"{HOST}:{port}"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    base = f"http://{HOST}:{port}"
+    if not answers(server, f"{base}/api/v1/health/"):
+        server.terminate()
+        session.error(f"The service did not start; the end of {log}:\n{log.read_text()[-2000:]}")
+    ready = {"base": base, "email": email, "password": password, "log": log, "pid": server.pid}
+    print(READY.format(name=folder.name, **ready))
+
+
+def free_port(first: int) -> int:
+    """The first port from this one on that nobody listens on."""
+    for port in range(first, first + 100):
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)):
+                return port
+    raise SystemExit(f"No port is free between {first} and {first + 99}.")
+
+
+def answers(server: "subprocess.Popen[bytes]", url: str, seconds: int = 60) -> bool:
+    """Wait until the server says 200, or ends, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
+                return bool(response.status == 200)
+        except OSError:
+            time.sleep(0.2)
+    return False

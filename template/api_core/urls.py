@@ -1,0 +1,23 @@
+"""The service's addresses. The API's own are in ``apps.api.urls_v1``."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+
+from apps.api.errors import ApiNotFoundView
+from apps.api.schema import RedocView, SchemaView, SwaggerView
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("apps.api.urls_v1")),
+    path("api/v2/", include("apps.api.urls_v2")),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("api/docs/", SwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/redoc/", RedocView.as_view(url_name="schema"), name="redoc"),
+    re_path(r"^api/", ApiNotFoundView.as_view()),
+    path("", include("apps.user.pages")),
+]
+
+handler400 = "apps.api.errors.bad_request"
+handler403 = "apps.api.errors.permission_denied"
+handler404 = "apps.api.errors.page_not_found"
+handler500 = "apps.api.errors.server_error"

@@ -1,0 +1,73 @@
+"""Every error is JSON: ``{"detail", "code"}``, or the messages of each refused field.
+
+``detail`` is for people and comes in their language; ``code`` is for programs and does not change.
+"""
+
+from typing import Any, NoReturn
+
+from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import exceptions, status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.fields import get_error_detail
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.views import exception_handler as drf_exception_handler
+
+
+class PayloadTooLargeError(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = gettext_lazy("The request body is too large.")
+    default_code = "payload_too_large"
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer what DRF answers, and as well for what Django raises below a view."""
+    match exc:
+        case DjangoValidationError():
+            exc = exceptions.ValidationError(get_error_detail(exc))
+        case RequestDataTooBig():
+            exc = PayloadTooLargeError()
+    response = drf_exception_handler(exc, context)
+    if response is not None and isinstance(response.data, dict) and "detail" in response.data:
+        detail = response.data["detail"]
+        response.data = {"detail": detail, "code": getattr(detail, "code", "error")}
+    return response
+
+
+class ApiNotFoundView(APIView):
+    """The answer below ``/api/`` where there is no endpoint, the same with ``DEBUG`` on and off."""
+
+    authentication_classes: list[type[BaseAuthentication]] = []
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
+        hint = "" if request.path.endswith("/") else _(" Every path ends with a slash.")
+        raise exceptions.NotFound(_("There is no such endpoint.") + hint)
+
+
+def _error(detail: str, code: str, status_code: int) -> JsonResponse:
+    return JsonResponse({"detail": detail, "code": code}, status=status_code)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _error(_("The request is not valid."), "bad_request", status.HTTP_400_BAD_REQUEST)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _error(_("You may not do this."), "permission_denied", status.HTTP_403_FORBIDDEN)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _error(_("There is nothing at this address."), "not_found", status.HTTP_404_NOT_FOUND)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    return _error(
+        _("Something failed on our side. It was logged."),
+        "server_error",
+        status.HTTP_500_INTERNAL_SERVER_ERROR,
+    )

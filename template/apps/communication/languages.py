@@ -1,0 +1,27 @@
+"""The languages that e-mails are written in: those of ``settings.LANGUAGES``."""
+
+from django.conf import settings
+from django.utils import translation
+from django.utils.functional import Promise
+
+LAST_RESORT = "en"
+
+
+def supported_language(code: str | None) -> str:
+    """Return the nearest language of the service: ``pt`` is ``pt-br``; unknown, its default."""
+    for candidate in (code, settings.LANGUAGE_CODE):
+        try:
+            return translation.get_supported_language_variant(candidate or "")
+        except LookupError:
+            continue
+    return LAST_RESORT
+
+
+def fallback_languages(code: str) -> list[str]:
+    """Return the languages to look for a text in, the best first."""
+    chain = [supported_language(code), supported_language(settings.LANGUAGE_CODE), LAST_RESORT]
+    return list(dict.fromkeys(chain))
+
+
+def language_choices() -> list[tuple[str, str | Promise]]:
+    return list(settings.LANGUAGES)

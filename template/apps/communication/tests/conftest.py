@@ -1,0 +1,53 @@
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from apps.communication import kinds
+from apps.communication.kinds import email_kind
+from apps.communication.models import EmailTemplate
+
+
+@pytest.fixture
+def greeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A kind of e-mail. What the returned dictionary holds replaces or breaks its values."""
+    answers: dict[str, Any] = {}
+    monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
+
+    @email_kind(
+        "greeting", label="Greeting", placeholders={"name": "Ana", "page_url": "https://e.com/"}
+    )
+    def values(number: int = 0) -> dict[str, str] | None:
+        answer = answers.get(f"{number}", {})
+        if isinstance(answer, Exception):
+            raise answer
+        return None if answer is None else {"name": "Ana", "page_url": "https://e.com/x", **answer}
+
+    return answers
+
+
+@pytest.fixture
+def greeting_text(greeting: dict[str, Any], db: None) -> EmailTemplate:
+    return EmailTemplate.objects.create(
+        kind="greeting",
+        language="en",
+        subject="Hello {{ name }}",
+        html='<p>Hello {{ name }}</p><p><a href="{{ page_url }}">Look</a></p>',
+    )
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime.now(tz=timezone.get_default_timezone())
+
+    def advance(self, **units: float) -> None:
+        self.now += timedelta(**units)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time, which moves when told to."""
+    clock = Clock()
+    monkeypatch.setattr(timezone, "now", lambda: clock.now)
+    return clock

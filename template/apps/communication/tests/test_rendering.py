@@ -1,0 +1,228 @@
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import translation
+
+from apps.communication import texts
+from apps.communication.kinds import (
+    EmailKind,
+    UnknownEmailKindError,
+    all_kinds,
+    email_kind,
+    get_kind,
+)
+from apps.communication.languages import supported_language
+from apps.communication.models import EmailTemplate
+from apps.communication.plain_text import html_to_text
+from apps.communication.rendering import render_email, render_text
+from apps.communication.texts import Text, fill_html, fill_subject, find_errors, shipped_text
+from common.html import sanitise_html
+
+KIND = EmailKind("any", "Any", {"name": "Ana", "page_url": "https://e.com/"}, lambda: None)
+VALUES = {"name": "Ana", "page_url": "https://e.com/x?a=1&b=2"}
+LINK = '<a href="{{ page_url }}">x</a>'
+
+
+@pytest.mark.parametrize("language", ["pt-br", "en"])
+@pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.name)
+def test_every_kind_ships_a_text_in_every_language(
+    kind: EmailKind, language: str, db: None
+) -> None:
+    text = shipped_text(kind, language)
+    assert text is not None
+    assert find_errors(kind, text.subject, text.html) == {}
+    email = render_email(kind, language, kind.placeholders)
+    assert email.subject
+    assert f'lang="{language}"' in email.html
+    assert "{{" not in email.subject + email.html + email.text
+    for name in kind.required:
+        assert f'href="{kind.placeholders[name]}"' in email.html
+        assert kind.placeholders[name] in email.text.split()
+
+
+def test_the_text_of_an_administrator_comes_first(db: None) -> None:
+    kind = get_kind("reset_password")
+    override = EmailTemplate.objects.create(
+        kind=kind.name, language="en", subject="Ours", html='<p><a href="{{ reset_url }}">x</a></p>'
+    )
+    assert render_email(kind, "en", kind.placeholders).subject == "Ours"
+    assert render_email(kind, "pt-br", kind.placeholders).subject == "Redefina sua senha"
+    override.is_active = False
+    override.save()
+    assert render_email(kind, "en", kind.placeholders).subject == "Reset your password"
+
+
+def test_a_text_that_no_longer_fits_its_kind_gives_way_to_the_shipped_one(db: None) -> None:
+    kind = get_kind("reset_password")
+    EmailTemplate.objects.create(
+        kind=kind.name, language="en", subject="Ours", html="<p>{{ gone }}</p>"
+    )
+    assert render_email(kind, "en", kind.placeholders).subject == "Reset your password"
+
+
+@pytest.mark.parametrize(("default", "expected"), [("pt-br", "pt-br"), ("en-us", "en")])
+def test_a_language_without_text_falls_back(
+    default: str,
+    expected: str,
+    db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: pytest.FixtureRequest,
+) -> None:
+    settings.LANGUAGE_CODE = default  # type: ignore[attr-defined]
+    settings.LANGUAGES = [("fr", "French"), ("pt-br", "Portuguese"), ("en", "English")]  # type: ignore[attr-defined]
+    kind = get_kind("reset_password")
+    assert f'lang="{expected}"' in render_email(kind, "fr", kind.placeholders).html
+
+
+def test_a_kind_without_any_text_is_an_error(db: None) -> None:
+    with pytest.raises(LookupError, match="any"):
+        render_email(KIND, "en", VALUES)
+
+
+def test_a_shipped_file_without_subject_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nameless:
+        source = "<p>text</p>"
+
+    monkeypatch.setattr(texts.Engine, "get_template", lambda *args: Nameless)
+    with pytest.raises(ValueError, match="<title>"):
+        shipped_text(KIND, "en")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("pt-br", "pt-br"), ("pt", "pt-br"), ("PT-BR", "pt-br"), ("en-us", "en"), ("en-gb", "en")],
+)
+def test_languages_are_those_of_the_service(code: str, expected: str) -> None:
+    assert supported_language(code) == expected
+
+
+def test_an_unknown_language_is_the_default_one(settings: pytest.FixtureRequest) -> None:
+    settings.LANGUAGE_CODE = "pt-br"  # type: ignore[attr-defined]
+    assert supported_language("xx") == supported_language(None) == "pt-br"
+
+
+# Values
+
+
+def test_values_are_escaped_in_the_html_alone() -> None:
+    values = VALUES | {"name": "<b>A & B</b>"}
+    email = render_text(Text("Hi {{ name }}", "<p>Hi {{name}}</p>" + LINK), "en", values)
+    assert email.subject == "Hi <b>A & B</b>"
+    assert "<p>Hi &lt;b&gt;A &amp; B&lt;/b&gt;</p>" in email.html
+    assert "Hi <b>A & B</b>" in email.text
+    assert 'href="https://e.com/x?a=1&amp;b=2"' in email.html
+    assert "x: https://e.com/x?a=1&b=2\n" in email.text
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028"])
+def test_a_value_cannot_add_a_header(line_break: str) -> None:
+    subject = fill_subject("Hi {{ name }}", {"name": f"Ana{line_break}Bcc: all@example.com"})
+    assert subject == "Hi Ana Bcc: all@example.com"
+
+
+def test_a_value_cannot_be_a_placeholder() -> None:
+    html = fill_html("<p>{{ name }}</p>", VALUES | {"name": "{{ page_url }} {% debug %}"})
+    assert html == "<p>{{ page_url }} {% debug %}</p>"
+
+
+def test_a_value_cannot_be_a_script_link() -> None:
+    html = fill_html('<a href="{{ name }}">x</a>', {"name": "javascript:alert(1)"})
+    assert html == "<a>x</a>"
+
+
+@pytest.mark.parametrize("name", ["Win at evil.example/x", "https://evil.example", "www.evil.com"])
+def test_a_value_that_is_no_address_does_not_become_a_link(name: str) -> None:
+    html = fill_html("<p>{{ name }}</p>", {"name": name})
+    assert "evil.com" not in html
+    assert "evil.example" not in html
+    assert "://" not in html
+    assert html.replace(texts.ZERO_WIDTH_SPACE, "").startswith("<p>")
+
+
+def test_a_missing_value_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        fill_html("<p>{{ name }}</p>", {})
+
+
+# What administrators write
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{{ settings.SECRET_KEY }}",
+        "{{ name|safe }}",
+        "{{ name }",
+        "{% debug %}",
+        "{% load log %}",
+        "{# comment #}",
+        "{{ <b>name</b> }}",
+        "{{ ''.__class__ }}",
+    ],
+)
+def test_template_syntax_is_refused(attack: str) -> None:
+    errors = find_errors(KIND, attack, LINK + sanitise_html(f"<p>{attack}</p>"))
+    assert [error.code for error in errors["html"]] == ["syntax"]
+    assert [error.code for error in errors["subject"]] == ["syntax"]
+
+
+@pytest.mark.parametrize("attack", ["{{ settings.SECRET_KEY }}", "{% debug %}", "{{ name|safe }}"])
+def test_template_syntax_is_never_run(attack: str, settings: pytest.FixtureRequest) -> None:
+    email = render_text(Text(attack, f"<p>{attack}</p>"), "en", VALUES)
+    assert settings.SECRET_KEY not in email.html + email.subject  # type: ignore[attr-defined]
+    assert attack in email.html
+    assert email.subject == attack
+
+
+def test_placeholders_are_checked_by_name() -> None:
+    errors = find_errors(KIND, "{{ pagina }}", "<p>{{ nome }} {{ name }}</p>")
+    assert [error.code for error in errors["subject"]] == ["unknown"]
+    assert [error.code for error in errors["html"]] == ["unknown", "missing"]
+    with translation.override("en"):
+        messages = ValidationError(find_errors(KIND, "x", "<p>{{ nome }}</p>")).message_dict["html"]
+    assert messages == [
+        "Unknown placeholders: nome. There are: name, page_url.",
+        "Missing placeholders: page_url.",
+    ]
+
+
+def test_a_link_in_the_subject_alone_does_not_do() -> None:
+    assert "html" in find_errors(KIND, "{{ page_url }}", "<p>x</p>")
+
+
+def test_a_stored_text_is_clean(db: None) -> None:
+    template = EmailTemplate.objects.create(
+        kind="reset_password", language="en", subject="x", html="<p>a<script>alert(1)</script></p>"
+    )
+    assert template.html == "<p>a</p>"
+    # As a fixture or another program would have stored it:
+    EmailTemplate.objects.update(html='<a href="{{ reset_url }}" onclick="alert(1)">x</a>')
+    kind = get_kind("reset_password")
+    assert "onclick" not in render_email(kind, "en", kind.placeholders).html
+
+
+# Kinds
+
+
+def test_a_kind_is_declared_once(greeting: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="greeting"):
+        email_kind("greeting", label="x", placeholders={})(lambda: None)
+
+
+def test_an_unknown_kind_is_named() -> None:
+    with pytest.raises(UnknownEmailKindError, match="nonsense"):
+        get_kind("nonsense")
+
+
+# The text part
+
+
+def test_the_text_part_reads_like_text() -> None:
+    html = (
+        "<h1>Olá,\n   Ana!</h1><p>One <b>two</b><br>three&nbsp;&amp; four</p><hr>"
+        '<ul><li>a</li><li>b</li></ul><p>Go <a href="https://e.com/?a=(1)&amp;b=_c_">there</a>.</p>'
+        '<p><a href="https://e.com/">https://e.com/</a></p><table><tr><td>x</td><td>y</td></tr></table>'
+    )
+    assert html_to_text(html) == (
+        "Olá, Ana!\n\nOne two\nthree & four\n\n----\n\n- a\n- b\n\n"
+        "Go there: https://e.com/?a=(1)&b=_c_.\n\nhttps://e.com/\n\nx y\n"
+    )

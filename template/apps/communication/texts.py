@@ -1,0 +1,85 @@
+"""Texts with placeholders, the same for those that ship and those that administrators write.
+
+``{{ name }}`` is replaced and nothing else is: no text is ever given to Django's template
+engine, which would run what an administrator writes (server-side template injection).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from django.core.exceptions import ValidationError
+from django.template import Engine, TemplateDoesNotExist
+from django.utils.html import escape
+from django.utils.translation import gettext as _
+
+from apps.communication.kinds import EmailKind
+from common.html import sanitise_html
+
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_TEMPLATE_SYNTAX = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
+_SHIPPED = re.compile(r"\s*<title>(?P<subject>[^<]+)</title>(?P<html>.+)", re.DOTALL)
+_LINK_LIKE = re.compile(r"(?<=\w)\.(?=\w)|(?<=:)(?=//)")
+ZERO_WIDTH_SPACE = "\u200b"
+
+
+class Text(NamedTuple):
+    subject: str
+    html: str
+
+
+def shipped_text(kind: EmailKind, language: str) -> Text | None:
+    """Return the text that comes with the app, or None where there is none in this language."""
+    name = f"communication/email/{kind.name}/{language}.html"
+    try:
+        source = Engine.get_default().get_template(name).source
+    except TemplateDoesNotExist:
+        return None
+    match = _SHIPPED.fullmatch(source)
+    if match is None:
+        raise ValueError(f"{name} has no <title>, which is the subject, or no text below it.")
+    return Text(match["subject"].strip(), sanitise_html(match["html"]))
+
+
+def find_errors(kind: EmailKind, subject: str, html: str) -> dict[str, list[ValidationError]]:
+    """Return what is wrong with a text of this kind, by field; nothing if it can be sent."""
+    errors: dict[str, list[ValidationError]] = {}
+    used: set[str] = set()
+    for field, text in (("subject", subject), ("html", html)):
+        names = set(_PLACEHOLDER.findall(text))
+        used |= names if field == "html" else set()
+        if unknown := sorted(names - kind.placeholders.keys()):
+            message = _("Unknown placeholders: %(names)s. There are: %(known)s.")
+            params = {"names": ", ".join(unknown), "known": ", ".join(sorted(kind.placeholders))}
+            errors.setdefault(field, []).append(ValidationError(message, "unknown", params))
+        if _TEMPLATE_SYNTAX.search(_PLACEHOLDER.sub("", text)):
+            message = _("Braces are for placeholders alone, such as {{ first_name }}.")
+            errors.setdefault(field, []).append(ValidationError(message, "syntax"))
+    if missing := sorted(kind.required - used):
+        message = _("Missing placeholders: %(names)s.")
+        params = {"names": ", ".join(missing)}
+        errors.setdefault("html", []).append(ValidationError(message, "missing", params))
+    return errors
+
+
+def fill_subject(subject: str, values: Mapping[str, object]) -> str:
+    """Return the subject on one line, whatever the values hold: a line break ends a header."""
+    filled = _PLACEHOLDER.sub(lambda match: str(values[match[1]]), subject)
+    return " ".join(filled.split())[:255]
+
+
+def fill_html(html: str, values: Mapping[str, object]) -> str:
+    """Return safe HTML with the values in it."""
+
+    def value_of(match: re.Match[str]) -> str:
+        name, value = match[1], str(values[match[1]])
+        return escape(value if name.endswith("_url") else _not_a_link(value))
+
+    # Once more after filling in: a value may have become a link's address.
+    return sanitise_html(_PLACEHOLDER.sub(value_of, sanitise_html(html)))
+
+
+def _not_a_link(value: str) -> str:
+    # Mail programs make links of what looks like one. A stranger who signs up with the victim's
+    # address and an advertisement for a name would send it in ours.
+    return _LINK_LIKE.sub(lambda match: match[0] + ZERO_WIDTH_SPACE, value)

@@ -1,0 +1,162 @@
+"""``/api/v1/auth/``: the way in and out.
+
+Views that take no token look at no credentials at all, so that a stale or broken header cannot
+lock anyone out. No answer is stored by caches (RFC 9111; OWASP ASVS 5.0: 14.2.1, 14.3.2).
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.utils.decorators import method_decorator
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.tokens import AccessToken
+
+from apps.api.throttling import AccountThrottle, AddressThrottle
+from apps.user import services, tasks
+from apps.user.api.serializers import (
+    AuthenticatedSerializer,
+    ChangePasswordSerializer,
+    EmailSerializer,
+    LoginSerializer,
+    MessageSerializer,
+    RegisterSerializer,
+    ResetPasswordSerializer,
+    TokenSerializer,
+)
+from apps.user.models import User
+from apps.user.tokens import IssuedToken, issue_jwt
+
+
+class AuthenticatedRequest(Request):
+    """A request that came with a JWT, as views behind ``IsAuthenticated`` get it."""
+
+    user: User
+    auth: AccessToken
+
+
+def authenticated(user: User, issued: IssuedToken) -> dict[str, Any]:
+    """Return the body that answers with a user and a token."""
+    return dict(AuthenticatedSerializer({"user": user, **issued._asdict()}).data)
+
+
+@method_decorator(never_cache, name="dispatch")
+class AuthView(APIView):
+    """A view that takes no credentials, and counts the tries of each address and account."""
+
+    authentication_classes: list[type[BaseAuthentication]] = []
+    permission_classes = [AllowAny]
+    throttle_classes = [AddressThrottle, AccountThrottle]
+
+    def get_authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+    def read(self, serializer_class: type[BaseSerializer[Any]]) -> dict[str, Any]:
+        """Return the request's validated body."""
+        serializer = serializer_class(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+
+class LoginView(AuthView):
+    throttle_scope = "login"
+
+    @extend_schema(request=LoginSerializer, responses=AuthenticatedSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        user = services.login(**self.read(LoginSerializer))
+        return Response(authenticated(user, issue_jwt(user)))
+
+
+class RegisterView(AuthView):
+    """The answer's ``token`` is empty in production: it comes by e-mail alone."""
+
+    throttle_scope = "register"
+    throttle_classes = [AddressThrottle]
+
+    @extend_schema(request=RegisterSerializer, responses={201: AuthenticatedSerializer}, auth=[])
+    def post(self, request: Request) -> Response:
+        user, issued = services.register(**self.read(RegisterSerializer))
+        if not settings.REGISTER_RETURNS_CONFIRM_TOKEN:
+            issued = issued._replace(token="")
+        return Response(authenticated(user, issued), status=status.HTTP_201_CREATED)
+
+
+class ConfirmEmailView(AuthView):
+    throttle_scope = "token"
+    throttle_classes = [AddressThrottle]
+
+    @extend_schema(request=TokenSerializer, responses=AuthenticatedSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        user = services.confirm_email(**self.read(TokenSerializer))
+        return Response(authenticated(user, issue_jwt(user)))
+
+
+class ResendConfirmationView(AuthView):
+    """The same answer for every address, whether it has an account or not."""
+
+    throttle_scope = "mail"
+
+    @extend_schema(request=EmailSerializer, responses=MessageSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        email = self.read(EmailSerializer)["email"]
+        tasks.resend_confirmation.enqueue(email, get_language())
+        return Response({"message": _("Email sent successfully")})
+
+
+class ForgotPasswordView(AuthView):
+    """The same answer for every address, whether it has an account or not."""
+
+    throttle_scope = "mail"
+
+    @extend_schema(request=EmailSerializer, responses=MessageSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        email = self.read(EmailSerializer)["email"]
+        tasks.forgot_password.enqueue(email, get_language())
+        return Response({"message": _("Email sent successfully")})
+
+
+class ResetPasswordView(AuthView):
+    throttle_scope = "token"
+    throttle_classes = [AddressThrottle]
+
+    @extend_schema(request=ResetPasswordSerializer, responses=AuthenticatedSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        user = services.reset_password(**self.read(ResetPasswordSerializer))
+        return Response(authenticated(user, issue_jwt(user)))
+
+
+class ChangePasswordView(AuthView):
+    """Ends every older token; the answer holds a new one."""
+
+    authentication_classes = [JWTAuthentication]
+    permission_classes = [IsAuthenticated]
+    throttle_scope = "password"
+    throttle_classes = [AccountThrottle]
+
+    @extend_schema(request=ChangePasswordSerializer, responses=AuthenticatedSerializer)
+    def post(self, request: AuthenticatedRequest) -> Response:
+        user = services.change_password(request.user, **self.read(ChangePasswordSerializer))
+        return Response(authenticated(user, issue_jwt(user)))
+
+
+class LogoutView(AuthView):
+    """Ends every token of the user, on every device."""
+
+    authentication_classes = [JWTAuthentication]
+    permission_classes = [IsAuthenticated]
+    throttle_classes = []
+
+    @extend_schema(request=None, responses={204: None})
+    def post(self, request: AuthenticatedRequest) -> Response:
+        services.logout(request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)

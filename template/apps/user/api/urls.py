@@ -1,0 +1,27 @@
+from django.conf import settings
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from apps.user.api import auth
+from apps.user.api.viewsets import UserViewSet
+
+router = SimpleRouter(
+    trailing_slash=bool(settings.DEFAULT_ROUTER_TRAILING_SLASH), use_regex_path=False
+)
+router.register("users", UserViewSet, basename="user")
+
+auth_urlpatterns = [
+    path("login/", auth.LoginView.as_view(), name="login"),
+    path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("register/", auth.RegisterView.as_view(), name="register"),
+    path("confirm_email/", auth.ConfirmEmailView.as_view(), name="confirm-email"),
+    path("resend_confirmation/", auth.ResendConfirmationView.as_view(), name="resend-confirmation"),
+    path("forgot_password/", auth.ForgotPasswordView.as_view(), name="forgot-password"),
+    path("reset_password/", auth.ResetPasswordView.as_view(), name="reset-password"),
+    path("change_password/", auth.ChangePasswordView.as_view(), name="change-password"),
+]
+
+urlpatterns = [
+    path("auth/", include(auth_urlpatterns)),
+    *router.urls,
+]

@@ -1,0 +1,137 @@
+"""The e-mails of this application. Their texts stand in ``templates/communication/email/``.
+
+The values are made when an e-mail leaves, so no token is ever stored, and its lifetime starts
+then. ``None`` means that there is nothing left to say.
+"""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _
+
+from apps.communication.kinds import email_kind
+from apps.user.models import User
+from apps.user.tokens import confirm_email_token, reset_password_token
+
+Values = dict[str, str]
+
+
+def page_url(page: str, token: str = "") -> str:
+    """Return a page's address. The token stands behind ``#``: no server or proxy logs that."""
+    return f"{settings.URL_BASE}/{page}/" + (f"#token={token}" if token else "")
+
+
+def local_time(moment: str) -> str:
+    """Return an ISO 8601 moment as people of the active language write it."""
+    return date_format(timezone.localtime(datetime.fromisoformat(moment)), "SHORT_DATETIME_FORMAT")
+
+
+def masked(email: str) -> str:
+    """Return an address that its owner recognises and nobody else learns: ``a***@example.com``."""
+    name, _at, domain = email.partition("@")
+    return f"{name[:1]}***@{domain}"
+
+
+def active_user(user_id: int) -> User | None:
+    return User.objects.filter(pk=user_id, is_active=True).first()
+
+
+@email_kind(
+    "confirm_email",
+    label=_("Confirm the e-mail address"),
+    placeholders={
+        "first_name": "Ana",
+        "confirm_url": "https://example.com/confirm_email/#token=sample",
+        "hours": "24",
+    },
+)
+def confirm_email(user_id: int, email: str) -> Values | None:
+    user = active_user(user_id)
+    waiting = user and (user.pending_email or (not user.email_confirmed_at and user.email))
+    # The token confirms the address that waits now: it must not go to an earlier one.
+    if user is None or waiting != email:
+        return None
+    token, expired_at = confirm_email_token.issue(user)
+    return {
+        "first_name": user.first_name,
+        "confirm_url": page_url("confirm_email", token),
+        "hours": str(expired_at // 3600),
+    }
+
+
+@email_kind(
+    "reset_password",
+    label=_("Reset the password"),
+    placeholders={
+        "first_name": "Ana",
+        "reset_url": "https://example.com/reset_password/#token=sample",
+        "minutes": "60",
+    },
+)
+def reset_password(user_id: int, email: str) -> Values | None:
+    user = active_user(user_id)
+    if user is None or user.email != email:
+        return None
+    token, expired_at = reset_password_token.issue(user)
+    return {
+        "first_name": user.first_name,
+        "reset_url": page_url("reset_password", token),
+        "minutes": str(expired_at // 60),
+    }
+
+
+@email_kind(
+    "password_changed",
+    label=_("The password was changed"),
+    placeholders={
+        "first_name": "Ana",
+        "changed_at": "31/01/2026 12:00",
+        "reset_page_url": "https://example.com/forgot_password/",
+    },
+)
+def password_changed(user_id: int, at: str) -> Values | None:
+    user = active_user(user_id)
+    if user is None:
+        return None
+    return {
+        "first_name": user.first_name,
+        "changed_at": local_time(at),
+        "reset_page_url": page_url("forgot_password"),
+    }
+
+
+@email_kind(
+    "address_changed",
+    label=_("The e-mail address was changed"),
+    placeholders={
+        "first_name": "Ana",
+        "new_email": "b***@example.com",
+        "changed_at": "31/01/2026 12:00",
+    },
+)
+def address_changed(user_id: int, new_email: str, at: str) -> Values | None:
+    user = active_user(user_id)
+    if user is None:
+        return None
+    return {
+        "first_name": user.first_name,
+        "new_email": masked(new_email),
+        "changed_at": local_time(at),
+    }
+
+
+@email_kind(
+    "account_exists",
+    label=_("Somebody tried to register an address that has an account"),
+    placeholders={
+        "first_name": "Ana",
+        "reset_page_url": "https://example.com/forgot_password/",
+    },
+)
+def account_exists(user_id: int) -> Values | None:
+    user = active_user(user_id)
+    if user is None:
+        return None
+    return {"first_name": user.first_name, "reset_page_url": page_url("forgot_password")}

@@ -1,0 +1,105 @@
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from phonenumber_field.modelfields import PhoneNumberField
+
+from apps.user.fields import LowercaseEmailField
+from apps.user.validators import validate_not_in_the_future
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Store a user whose e-mail address still waits to be confirmed."""
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Store a user who may do everything, and whose e-mail address needs no confirmation."""
+        fields |= {"is_staff": True, "is_superuser": True, "email_confirmed_at": timezone.now()}
+        return self.create_user(email, password, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person, known by an e-mail address."""
+
+    class Gender(models.TextChoices):
+        FEMALE = "female", _("female")
+        MALE = "male", _("male")
+        OTHER = "other", _("other")
+
+    email = LowercaseEmailField(
+        _("e-mail address"),
+        unique=True,
+        error_messages={"unique": _("There is already an account with this e-mail address.")},
+    )
+    email_confirmed_at = models.DateTimeField(_("e-mail confirmed at"), null=True, blank=True)
+    pending_email = LowercaseEmailField[str | None, str | None](
+        _("new e-mail address"),
+        null=True,
+        blank=True,
+        help_text=_("Becomes the e-mail address once it is confirmed."),
+    )
+    first_name = models.CharField(_("first name"), max_length=150)
+    last_name = models.CharField(_("last name"), max_length=150)
+    phone = PhoneNumberField(
+        _("phone"), blank=True, help_text=_("International: +55 11 96123-4567")
+    )
+    gender = models.CharField(_("gender"), max_length=10, choices=Gender.choices, blank=True)
+    date_of_birth = models.DateField(
+        _("date of birth"), null=True, blank=True, validators=[validate_not_in_the_future]
+    )
+
+    is_active = models.BooleanField(_("active"), default=True)
+    is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May enter the admin."))
+    date_joined = models.DateTimeField(_("date joined"), default=timezone.now, editable=False)
+
+    # What a JWT names. A new value ends every token issued before.
+    session_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        constraints = [
+            # With unique=True this makes addresses unique without regard to case.
+            models.CheckConstraint(
+                condition=models.Q(email=Lower("email")), name="user_email_is_lowercase"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def end_sessions(self) -> None:
+        """Let no JWT issued until now be accepted again, once the user is saved."""
+        self.session_id = uuid.uuid4()
+
+    def set_password(self, raw_password: str | None) -> None:
+        super().set_password(raw_password)
+        self.end_sessions()
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        # Django saves the password alone when it renews its hash.
+        if update_fields is not None and "password" in update_fields:
+            update_fields = {*update_fields, "session_id"}
+        super().save(*args, update_fields=update_fields, **kwargs)
+
+    def get_full_name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+    def get_short_name(self) -> str:
+        return self.first_name

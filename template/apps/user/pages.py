@@ -1,0 +1,17 @@
+"""The pages that e-mails link to, for a service whose front end does not bring its own.
+
+They only call the API from the browser. A front end replaces them by serving the same paths
+under ``URL_BASE``. The token stands behind ``#``, which browsers send to no server.
+"""
+
+from django.urls import path
+from django.views.generic import TemplateView
+
+urlpatterns = [
+    path(
+        f"{page}/",
+        TemplateView.as_view(template_name=f"user/{page}.html"),
+        name=f"page-{page}",
+    )
+    for page in ("confirm_email", "reset_password", "forgot_password")
+]

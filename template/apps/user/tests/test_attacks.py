@@ -1,0 +1,375 @@
+"""What must not work. The ids are those of OWASP ASVS 5.0; docs tell the reasons."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.hashers import identify_hasher, make_password
+from django.core.checks import run_checks
+from django.core.mail import EmailMessage
+from django.db import IntegrityError, connection, connections, transaction
+from django.db.models.expressions import RawSQL
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from apps.user import services
+from apps.user.models import User
+from apps.user.tests.factories import PASSWORD, make_user, registration
+from apps.user.tokens import confirm_email_token, issue_jwt, reset_password_token
+
+Delivered = Callable[[], Sequence[EmailMessage]]
+AUTH = "/api/v1/auth"
+ME = "/api/v1/users/me/"
+
+pytestmark = pytest.mark.django_db
+
+
+def bearer(token: str) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client
+
+
+class TestOneTimeTokens:
+    """6.4.1, 6.4.4, 9.2.2"""
+
+    def test_works_once(self, api: APIClient, user: User) -> None:
+        token = reset_password_token.issue(user).token
+        body = {"token": token, "password": "another horse"}
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 200
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+
+    def test_confirms_once(self, api: APIClient) -> None:
+        token = confirm_email_token.issue(make_user(email_confirmed_at=None)).token
+        assert api.post(f"{AUTH}/confirm_email/", {"token": token}).status_code == 200
+        assert api.post(f"{AUTH}/confirm_email/", {"token": token}).status_code == 400
+
+    def test_confirmation_does_not_reset_a_password(self, api: APIClient) -> None:
+        token = confirm_email_token.issue(make_user(email_confirmed_at=None)).token
+        body = {"token": token, "password": "another horse"}
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+
+    def test_reset_does_not_confirm_an_address(self, api: APIClient) -> None:
+        token = reset_password_token.issue(make_user(email_confirmed_at=None)).token
+        assert api.post(f"{AUTH}/confirm_email/", {"token": token}).status_code == 400
+
+    def test_opens_no_endpoint_as_a_jwt(self, user: User) -> None:
+        assert bearer(reset_password_token.issue(user).token).get(ME).status_code == 401
+        assert bearer(confirm_email_token.issue(user).token).get(ME).status_code == 401
+
+    def test_jwt_is_no_one_time_token(self, api: APIClient, user: User) -> None:
+        body = {"token": issue_jwt(user).token, "password": "another horse"}
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+
+    def test_dies_with_the_password(self, api: APIClient, user: User) -> None:
+        token = reset_password_token.issue(user).token
+        services.change_password(user, current_password=PASSWORD, password="another horse")
+        body = {"token": token, "password": "a third horse"}
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+
+    def test_does_not_bring_back_a_banned_user(
+        self, api: APIClient, user: User, delivered: Delivered
+    ) -> None:
+        token = reset_password_token.issue(user).token
+        User.objects.update(is_active=False)
+        body = {"token": token, "password": "another horse"}
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+        api.post(f"{AUTH}/forgot_password/", {"email": user.email})
+        assert not delivered()
+
+    @pytest.mark.parametrize(
+        ("kind", "lifetime"),
+        [(reset_password_token, timedelta(hours=1)), (confirm_email_token, timedelta(hours=24))],
+    )
+    def test_expires(
+        self, kind: Any, lifetime: timedelta, user: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        token = kind.issue(user).token
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + lifetime.total_seconds() - 5)
+        assert kind.fits(token, user)
+        monkeypatch.setattr(time, "time", lambda: now + lifetime.total_seconds() + 5)
+        assert not kind.fits(token, user)
+
+    @pytest.mark.parametrize("token", ["", "x", "a:b:c", "💥", "ey" * 500, None, 1, ["x"], {}])
+    def test_nonsense(self, api: APIClient, token: object) -> None:
+        response = api.post(f"{AUTH}/confirm_email/", {"token": token})
+        assert (response.status_code, list(response.json())) == (400, ["token"])
+
+    def test_a_weak_password_does_not_use_it_up(self, api: APIClient, user: User) -> None:
+        token = reset_password_token.issue(user).token
+        weak = api.post(f"{AUTH}/reset_password/", {"token": token, "password": "123"})
+        assert (weak.status_code, list(weak.json())) == (400, ["password"])
+        body = {"token": token, "password": "another horse"}
+        assert api.post(f"{AUTH}/reset_password/", body).status_code == 200
+
+
+class TestJwt:
+    """7.4.1, 9.1.1 to 9.2.4"""
+
+    @pytest.fixture
+    def claims(self, user: User) -> dict[str, Any]:
+        return jwt.decode(issue_jwt(user).token, options={"verify_signature": False})
+
+    def test_unsigned(self, claims: dict[str, Any]) -> None:
+        assert bearer(jwt.encode(claims, "", algorithm="none")).get(ME).status_code == 401
+
+    def test_signed_by_another(self, claims: dict[str, Any]) -> None:
+        forged = jwt.encode(claims, "another key " * 5, algorithm="HS256")
+        assert bearer(forged).get(ME).status_code == 401
+
+    def test_another_type(self, claims: dict[str, Any]) -> None:
+        key = django_settings.SECRET_KEY
+        refresh = jwt.encode(claims | {"token_type": "refresh"}, key, algorithm="HS256")
+        assert bearer(refresh).get(ME).status_code == 401
+        same = jwt.encode(claims, key, algorithm="HS256")
+        assert bearer(same).get(ME).status_code == 200
+
+    def test_expired(self, claims: dict[str, Any]) -> None:
+        old = jwt.encode(claims | {"exp": 1}, django_settings.SECRET_KEY, algorithm="HS256")
+        assert bearer(old).get(ME).status_code == 401
+
+    def test_holds_nothing_personal(self, claims: dict[str, Any]) -> None:
+        assert set(claims) == {"token_type", "exp", "iat", "jti", "sub"}
+
+    def test_inactive_user(self, user_api: APIClient, user: User) -> None:
+        User.objects.update(is_active=False)
+        assert user_api.get(ME).status_code == 401
+
+    def test_dies_with_a_reset(self, user_api: APIClient, user: User) -> None:
+        token = reset_password_token.issue(user).token
+        services.reset_password(token=token, password="another horse")
+        assert user_api.get(ME).status_code == 401
+
+    def test_dies_when_an_admin_sets_the_password(self, user_api: APIClient, user: User) -> None:
+        user.set_password("another horse")
+        user.save()
+        assert user_api.get(ME).status_code == 401
+
+    def test_a_token_made_while_the_hash_is_renewed_works(
+        self, api: APIClient, settings: Settings
+    ) -> None:
+        user = make_user()
+        settings.PASSWORD_HASHERS = [
+            "apps.user.hashers.OwaspArgon2PasswordHasher",
+            "django.contrib.auth.hashers.MD5PasswordHasher",
+        ]
+        login = api.post(f"{AUTH}/login/", {"email": user.email, "password": PASSWORD})
+        assert bearer(login.json()["token"]).get(ME).status_code == 200
+        user.refresh_from_db()
+        assert identify_hasher(user.password).algorithm == "argon2"
+
+
+class TestAccountsStaySecret:
+    """6.3.8: the same answer for known and unknown accounts."""
+
+    @pytest.mark.parametrize("path", ["forgot_password", "resend_confirmation"])
+    def test_same_answer(self, api: APIClient, user: User, path: str) -> None:
+        known = api.post(f"{AUTH}/{path}/", {"email": user.email})
+        unknown = api.post(f"{AUTH}/{path}/", {"email": "nobody@example.com"})
+        assert (known.status_code, known.json()) == (unknown.status_code, unknown.json())
+        assert "token" not in known.json()
+
+    def test_same_refusal_at_login(self, api: APIClient, user: User) -> None:
+        inactive = make_user(is_active=False)
+        answers = [
+            api.post(f"{AUTH}/login/", {"email": email, "password": password})
+            for email, password in [
+                (user.email, "wrong"),
+                ("nobody@example.com", PASSWORD),
+                (inactive.email, PASSWORD),
+            ]
+        ]
+        assert {answer.status_code for answer in answers} == {401}
+        assert len({answer.content for answer in answers}) == 1
+
+    def test_an_unknown_account_is_hashed_too(
+        self, api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Counted, not timed: one run of the hasher for each login, whoever tries."""
+        hashed: list[str] = []
+
+        def counting(password: str, *args: Any, **kwargs: Any) -> str:
+            hashed.append(password)
+            return make_password(password, *args, **kwargs)
+
+        monkeypatch.setattr("django.contrib.auth.base_user.make_password", counting)
+        api.post(f"{AUTH}/login/", {"email": "nobody@example.com", "password": "unknown"})
+        assert hashed == ["unknown"]
+
+    @pytest.mark.parametrize("path", ["forgot_password", "resend_confirmation"])
+    def test_the_work_is_left_to_a_task(
+        self, api: APIClient, user: User, path: str, settings: Settings
+    ) -> None:
+        """Known or not, the request does the same queries: it enqueues, and no more."""
+        settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+        api.post(f"{AUTH}/{path}/", {"email": "first@example.com"})  # makes the address's counter
+        queries = []
+        for email in (user.email, "nobody@example.com"):
+            with CaptureQueriesContext(connection) as captured:
+                api.post(f"{AUTH}/{path}/", {"email": email})
+            queries.append([query["sql"].split(" ")[0] for query in captured])
+        assert queries[0] == queries[1]
+
+    def test_register_tells_the_owner(
+        self, api: APIClient, user: User, delivered: Delivered
+    ) -> None:
+        response = api.post(f"{AUTH}/register/", registration(email=user.email.upper()))
+        assert (response.status_code, list(response.json())) == (400, ["email"])
+        assert [email.to for email in delivered()] == [[user.email]]
+
+    def test_production_keeps_the_confirmation_token(
+        self, api: APIClient, settings: Settings
+    ) -> None:
+        settings.REGISTER_RETURNS_CONFIRM_TOKEN = False
+        assert api.post(f"{AUTH}/register/", registration()).json()["token"] == ""
+
+    def test_a_deploy_check_says_so(self, settings: Settings) -> None:
+        settings.REGISTER_RETURNS_CONFIRM_TOKEN = True
+        found = run_checks(include_deployment_checks=True)
+        assert "user.E001" in {message.id for message in found}
+
+
+class TestThrottles:
+    """6.3.1"""
+
+    def tries(self, api: APIClient, count: int, **extra: Any) -> list[int]:
+        body = {"email": "ana@example.com", "password": "wrong"}
+        return [api.post(f"{AUTH}/login/", body, **extra).status_code for _number in range(count)]
+
+    def test_per_account(self, api: APIClient) -> None:
+        codes = [self.tries(api, 1, REMOTE_ADDR=f"192.0.2.{i}")[0] for i in range(11)]
+        assert codes == [401] * 10 + [429]
+
+    def test_per_account_without_regard_to_case(self, api: APIClient) -> None:
+        self.tries(api, 10)
+        response = api.post(f"{AUTH}/login/", {"email": "ANA@Example.com ", "password": "wrong"})
+        assert response.status_code == 429
+        assert int(response.headers["Retry-After"]) > 0
+
+    def test_per_address(self, api: APIClient) -> None:
+        codes = [
+            api.post(f"{AUTH}/login/", {"email": f"a{i}@example.com", "password": "x"}).status_code
+            for i in range(61)
+        ]
+        assert codes == [401] * 60 + [429]
+
+    def test_a_forwarded_address_is_not_believed(self, api: APIClient) -> None:
+        self.tries(api, 10)
+        assert self.tries(api, 1, HTTP_X_FORWARDED_FOR="198.51.100.7") == [429]
+
+    def test_the_account_counts_where_a_proxy_is_trusted(
+        self, api: APIClient, settings: Settings
+    ) -> None:
+        settings.REST_FRAMEWORK = django_settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+        codes = [
+            api.post(
+                f"{AUTH}/login/",
+                {"email": f"a{i}@example.com", "password": "x"},
+                # The client writes the left part, the proxy adds the right one.
+                HTTP_X_FORWARDED_FOR=f"10.0.0.{i}, 192.0.2.1",
+            ).status_code
+            for i in range(61)
+        ]
+        assert codes[-1] == 429
+
+    def test_an_ipv6_customer_is_one_address(self, api: APIClient) -> None:
+        codes = [
+            api.post(
+                f"{AUTH}/login/",
+                {"email": f"a{i}@example.com", "password": "x"},
+                REMOTE_ADDR=f"2001:db8::{i:x}",
+            ).status_code
+            for i in range(61)
+        ]
+        assert codes[-1] == 429
+
+    def test_forgot_password(self, api: APIClient, user: User, delivered: Delivered) -> None:
+        for _number in range(12):
+            api.post(f"{AUTH}/forgot_password/", {"email": user.email})
+        assert len(delivered()) == 10
+
+
+class TestPasswords:
+    """6.2"""
+
+    def test_argon2id_as_owasp_asks(self, settings: Settings) -> None:
+        settings.PASSWORD_HASHERS = ["apps.user.hashers.OwaspArgon2PasswordHasher"]
+        assert make_password("x").startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
+
+    def test_outer_spaces_belong_to_it(self, api: APIClient, user: User) -> None:
+        password = "  two spaces on each side  "
+        services.change_password(user, current_password=PASSWORD, password=password)
+        right = api.post(f"{AUTH}/login/", {"email": user.email, "password": password})
+        trimmed = api.post(f"{AUTH}/login/", {"email": user.email, "password": password.strip()})
+        assert (right.status_code, trimmed.status_code) == (200, 401)
+
+    def test_is_never_shown(self, user_api: APIClient, user: User) -> None:
+        assert user.password not in user_api.get("/api/v1/users/").content.decode()
+
+
+class TestAddresses:
+    def test_are_stored_in_lower_case(self) -> None:
+        user = make_user(email="Ana@Example.COM")
+        assert user.email == "ana@example.com"
+        assert User.objects.get(email="ANA@example.com") == user
+
+    def test_the_database_refuses_another_case(self) -> None:
+        user = make_user()
+        with pytest.raises(IntegrityError), transaction.atomic():
+            User.objects.filter(pk=user.pk).update(email=RawSQL("UPPER(email)", ()))
+
+    def test_links_do_not_trust_the_host_header(
+        self, api: APIClient, user: User, delivered: Delivered, settings: Settings
+    ) -> None:
+        settings.ALLOWED_HOSTS = ["*"]
+        settings.URL_BASE = "https://service.example"
+        api.post(f"{AUTH}/forgot_password/", {"email": user.email}, HTTP_HOST="evil.example")
+        body = str(delivered()[0].body)
+        assert "https://service.example/reset_password/#token=" in body
+        assert "evil" not in body
+
+
+class TestCredentialsThatNobodyAskedFor:
+    @pytest.mark.parametrize("header", ["Bearer junk", "Bearer", "Basic eA==", "Bearer a b"])
+    def test_do_not_lock_out(self, api: APIClient, user: User, header: str) -> None:
+        api.credentials(HTTP_AUTHORIZATION=header)
+        body = {"email": user.email, "password": PASSWORD}
+        assert api.post(f"{AUTH}/login/", body).status_code == 200
+        assert api.get("/api/v1/health/").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTogether:
+    """Two requests at the same moment."""
+
+    @pytest.fixture(autouse=True)
+    def no_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("apps.user.api.auth.AuthView.throttle_classes", [])
+
+    def at_once(self, call: Callable[[], Response]) -> list[int]:
+        def in_a_thread(_number: int) -> int:
+            try:
+                return call().status_code
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(4) as pool:
+            return sorted(pool.map(in_a_thread, range(4)))
+
+    def test_one_registration_wins(self) -> None:
+        codes = self.at_once(lambda: APIClient().post(f"{AUTH}/register/", registration()))
+        assert codes == [201, 400, 400, 400]
+
+    def test_one_reset_wins(self) -> None:
+        token = reset_password_token.issue(make_user()).token
+        body = {"token": token, "password": "another horse"}
+        codes = self.at_once(lambda: APIClient().post(f"{AUTH}/reset_password/", body))
+        assert codes == [200, 400, 400, 400]

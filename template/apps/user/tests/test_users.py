@@ -1,0 +1,190 @@
+"""The contract of ``/api/v1/users/``."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.mail import EmailMessage
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.test import APIClient
+
+from apps.user.api.serializers import ACCESS, NEVER_SHOWN, PROFILE, READ_ONLY
+from apps.user.models import User
+from apps.user.tests.factories import PASSWORD, make_user, token_in
+from apps.user.tokens import issue_jwt
+
+Delivered = Callable[[], Sequence[EmailMessage]]
+USERS = "/api/v1/users/"
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_field_of_the_model_is_on_one_list() -> None:
+    """A new field must be made readable, writable or secret on purpose."""
+    fields = {field.name for field in (*User._meta.fields, *User._meta.many_to_many)}
+    listed = [*NEVER_SHOWN, *READ_ONLY, *PROFILE, *ACCESS]
+    assert sorted(listed) == sorted(fields)
+
+
+def test_list_holds_the_user_alone(user_api: APIClient, user: User) -> None:
+    make_user()
+    rows = user_api.get(USERS).json()
+    assert [row["id"] for row in rows] == [user.pk]
+    assert set(rows[0]) == {*READ_ONLY, *PROFILE, *ACCESS}
+
+
+def test_me(user_api: APIClient, user: User) -> None:
+    response = user_api.get(f"{USERS}me/")
+    body = response.json()
+    assert set(body) == {"user", "token", "expired_at"}
+    assert set(body["user"]) == {*READ_ONLY, *PROFILE}
+    assert 86_390 < body["expired_at"] <= 86_400
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+def test_me_returns_the_token_of_the_header(api: APIClient, user: User) -> None:
+    token = issue_jwt(user).token
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert api.get(f"{USERS}me/").json()["token"] == token
+
+
+def test_me_asks_the_database_once(
+    user_api: APIClient, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(1):
+        user_api.get(f"{USERS}me/")
+
+
+def test_retrieve_shows_the_groups(user_api: APIClient, user: User) -> None:
+    group = Group.objects.create(name="editors")
+    user.groups.add(group)
+    assert user_api.get(f"{USERS}{user.pk}/").json()["groups"] == [group.pk]
+
+
+def test_put_and_patch(user_api: APIClient, user: User) -> None:
+    put = user_api.put(
+        f"{USERS}{user.pk}/",
+        {"email": user.email, "first_name": "Eva", "last_name": "Reis", "gender": "other"},
+    )
+    assert put.status_code == 200
+    patch = user_api.patch(f"{USERS}{user.pk}/", {"phone": "+55 (11) 96123-4567"})
+    assert patch.json() | {"first_name": "Eva", "phone": "+5511961234567"} == patch.json()
+    user.refresh_from_db()
+    assert (user.last_name, user.gender) == ("Reis", "other")
+    missing = user_api.put(f"{USERS}{user.pk}/", {"first_name": "Eva"})
+    assert set(missing.json()) == {"email", "last_name"}
+
+
+def test_delete(user_api: APIClient, user: User) -> None:
+    assert user_api.delete(f"{USERS}{user.pk}/").status_code == 204
+    assert not User.objects.exists()
+    assert user_api.get(f"{USERS}me/").status_code == 401
+
+
+def test_there_is_no_post(user_api: APIClient) -> None:
+    assert user_api.post(USERS, {}).status_code == 405
+
+
+@pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
+def test_another_user_is_not_found(user_api: APIClient, method: str) -> None:
+    other = make_user(first_name="Other")
+    assert getattr(user_api, method)(f"{USERS}{other.pk}/", {}).status_code == 404
+    other.refresh_from_db()
+    assert other.first_name == "Other"
+
+
+@pytest.mark.parametrize("path", ["", "me/", "1/"])
+def test_every_route_needs_a_jwt(api: APIClient, user: User, path: str) -> None:
+    anonymous = api.get(USERS + path)
+    assert anonymous.status_code == 401
+    assert anonymous.headers["WWW-Authenticate"].startswith("Bearer")
+    api.force_login(user)
+    assert api.get(USERS + path).status_code == 401
+
+
+@pytest.mark.parametrize("identifier", ["0", "99999999999999999999999", "abc", "-1"])
+def test_an_identifier_that_is_none(user_api: APIClient, identifier: str) -> None:
+    assert user_api.get(f"{USERS}{identifier}/").status_code == 404
+
+
+def test_read_only_fields_stay(user_api: APIClient, user: User) -> None:
+    before = User.objects.values().get()
+    response = user_api.patch(
+        f"{USERS}{user.pk}/",
+        {
+            "id": 999,
+            "is_staff": True,
+            "is_superuser": True,
+            "is_active": False,
+            "email_confirmed_at": None,
+            "pending_email": "x@example.com",
+            "password": "another horse",
+            "session_id": "00000000-0000-0000-0000-000000000000",
+            "date_joined": "2000-01-01T00:00:00Z",
+            "last_login": "2000-01-01T00:00:00Z",
+            "groups": [1],
+            "user_permissions": [1],
+        },
+    )
+    assert response.status_code == 200
+    assert User.objects.values().get() == before
+
+
+def test_a_new_address_waits_for_its_confirmation(
+    user_api: APIClient, api: APIClient, user: User, delivered: Delivered
+) -> None:
+    old = user.email
+    response = user_api.patch(f"{USERS}{user.pk}/", {"email": "New@Example.com"})
+    assert response.json() | {"email": old, "pending_email": "new@example.com"} == response.json()
+    [email] = delivered()
+    assert email.to == ["new@example.com"]
+
+    confirmed = api.post("/api/v1/auth/confirm_email/", {"token": token_in(email)})
+    assert (
+        confirmed.json()["user"] | {"email": "new@example.com", "pending_email": None}
+        == (confirmed.json()["user"])
+    )
+    assert delivered()[1].to == [old]
+
+
+def test_the_old_address_again_takes_the_change_back(user_api: APIClient, user: User) -> None:
+    user_api.patch(f"{USERS}{user.pk}/", {"email": "new@example.com"})
+    response = user_api.patch(f"{USERS}{user.pk}/", {"email": user.email})
+    assert response.json()["pending_email"] is None
+
+
+def test_an_address_that_is_taken(user_api: APIClient, user: User, delivered: Delivered) -> None:
+    other = make_user()
+    response = user_api.patch(f"{USERS}{user.pk}/", {"email": other.email.upper()})
+    assert (response.status_code, list(response.json())) == (400, ["email"])
+    assert delivered()[0].to == [other.email]
+
+
+def test_an_address_registered_while_the_change_waited(
+    user_api: APIClient, api: APIClient, user: User, delivered: Delivered
+) -> None:
+    user_api.patch(f"{USERS}{user.pk}/", {"email": "new@example.com"})
+    token = token_in(delivered()[0])
+    make_user(email="new@example.com")
+    response = api.post("/api/v1/auth/confirm_email/", {"token": token})
+    assert (response.status_code, list(response.json())) == (400, ["email"])
+
+
+def test_a_waiting_change_dies_with_the_password(
+    user_api: APIClient, api: APIClient, user: User, delivered: Delivered
+) -> None:
+    """Whoever took over a session and changed the address loses it with the new password."""
+    user_api.patch(f"{USERS}{user.pk}/", {"email": "thief@example.com"})
+    token = token_in(delivered()[0])
+    user_api.post(
+        "/api/v1/auth/change_password/", {"current_password": PASSWORD, "password": "another horse"}
+    )
+    assert api.post("/api/v1/auth/confirm_email/", {"token": token}).status_code == 400
+
+
+def test_a_delayed_email_never_confirms_a_later_address(
+    user_api: APIClient, user: User, delivered: Delivered
+) -> None:
+    user_api.patch(f"{USERS}{user.pk}/", {"email": "first@example.com"})
+    user_api.patch(f"{USERS}{user.pk}/", {"email": "second@example.com"})
+    assert [email.to for email in delivered()] == [["second@example.com"]]

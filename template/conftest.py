@@ -1,0 +1,50 @@
+"""Fixtures of all tests. Each test has a database of its own making, rolled back at its end."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from django.core.mail import EmailMessage
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from apps.communication.services import send_due_emails
+from apps.user.models import User
+from apps.user.tests.factories import make_user
+from apps.user.tokens import issue_jwt
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """Argon2id is slow on purpose. The tests of passwords themselves set it again."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def api() -> APIClient:
+    """A client without credentials."""
+    return APIClient(raise_request_exception=False)
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    """A user with a confirmed e-mail address."""
+    return make_user()
+
+
+@pytest.fixture
+def user_api(user: User) -> APIClient:
+    """A client that sends the JWT of ``user``."""
+    client = APIClient(raise_request_exception=False)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+    return client
+
+
+@pytest.fixture
+def delivered(db: None, mailoutbox: Sequence[EmailMessage]) -> Callable[[], Sequence[EmailMessage]]:
+    """Deliver all e-mails that wait, and return those that have left in this test."""
+
+    def deliver() -> Sequence[EmailMessage]:
+        send_due_emails()
+        return mailoutbox
+
+    return deliver

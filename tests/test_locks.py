@@ -1,0 +1,106 @@
+"""The locks against pyproject.toml, and against the names that the slug must not take."""
+
+import keyword
+import re
+import sys
+import tomllib
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import Environment, FileSystemLoader
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from support import OPTIONS, ROOT, TEMPLATE, copy, tracked
+
+LOCKS = ["requirements.txt", "requirements-dev.txt"]
+
+Pins = dict[str, str]
+
+
+def locked(lock: Path) -> Pins:
+    """The versions in a lock, by the package's name."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), flags=re.MULTILINE))
+
+
+def pinned(requirements: list[str]) -> Pins:
+    """The versions that pyproject.toml asks for; each must be one version."""
+    pins: Pins = {}
+    for requirement in map(Requirement, requirements):
+        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
+        pins[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    return pins
+
+
+@pytest.fixture(scope="module", params=OPTIONS["database"])
+def service(
+    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    return copy(template, folder / "service", database=request.param)
+
+
+@pytest.fixture
+def pyproject(service: Path) -> dict[str, Any]:
+    return tomllib.loads((service / "pyproject.toml").read_text())
+
+
+def test_a_lock_holds_what_pyproject_pins(service: Path, pyproject: dict[str, Any]) -> None:
+    runtime = pinned(pyproject["project"]["dependencies"])
+    dev = pinned(pyproject["dependency-groups"]["dev"])
+    assert runtime.items() <= locked(service / "requirements.txt").items()
+    assert (runtime | dev).items() <= locked(service / "requirements-dev.txt").items()
+
+
+def test_the_locks_of_a_service_agree(service: Path) -> None:
+    runtime = locked(service / "requirements.txt")
+    assert runtime.items() <= locked(service / "requirements-dev.txt").items()
+
+
+def test_the_packages_for_development_stay_out_of_production(
+    service: Path, pyproject: dict[str, Any]
+) -> None:
+    dev = pinned(pyproject["dependency-groups"]["dev"])
+    assert not dev.keys() & locked(service / "requirements.txt").keys()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_is_whole_and_names_no_place(service: Path, name: str) -> None:
+    text = (service / name).read_text()
+    for entry in re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]:
+        assert re.fullmatch(
+            r"[\w.-]+==\S+( ; .+)? \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+", entry
+        ), entry
+    assert "://" not in text
+    assert "--index-url" not in text
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_variant_has_the_same_versions(template: Path, tmp_path: Path, name: str) -> None:
+    variants = [
+        locked(copy(template, tmp_path / database, only=name, database=database) / name)
+        for database in OPTIONS["database"]
+    ]
+    for one, another in combinations(variants, 2):
+        assert all(one[package] == another[package] for package in one.keys() & another.keys())
+
+
+def test_the_lock_of_this_repository_holds_what_pyproject_pins() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    dev = pinned(pyproject["dependency-groups"]["dev"])
+    assert dev.items() <= locked(ROOT / "requirements.txt").items()
+
+
+def test_the_slug_takes_the_name_of_no_package() -> None:
+    environment = Environment(loader=FileSystemLoader(ROOT), autoescape=False)  # noqa: S701
+    names: Any = environment.get_template("extensions/names.jinja").module
+    locks = [(TEMPLATE / f"{name}.jinja").read_text() for name in LOCKS]
+    packages = re.findall(r"^([\w.-]+)==", "".join(locks), flags=re.MULTILINE)
+    top = {file.parts[0] for file in tracked(TEMPLATE) if file.suffix == ".py"}
+    modules = {name for name in sys.stdlib_module_names if not name.startswith("_")}
+
+    assert set(names.KEYWORDS) == {word.lower() for word in keyword.kwlist}
+    assert set(names.STANDARD_LIBRARY) == modules | {"test"}
+    assert {name.replace("-", "_").replace(".", "_") for name in packages} <= set(names.PACKAGES)
+    assert {name.removesuffix(".py") for name in top} <= set(names.OWN)

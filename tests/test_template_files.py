@@ -1,0 +1,63 @@
+"""The files of template/: their names, and the table in copier.yml that leaves some out."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import ROOT, TEMPLATE, copy, tracked
+
+FILES = [file for file in tracked(TEMPLATE) if file.name != "{{_copier_conf.answers_file}}.jinja"]
+EXCLUDE: list[str] = yaml.safe_load((ROOT / "copier.yml").read_text())["_exclude"]
+ROWS = [row for row in EXCLUDE if "{%" in row]
+
+
+def test_names_are_plain_and_legal_on_windows() -> None:
+    odd = re.compile(r'[<>:"|?*\\{}%\x00-\x1f]|[. ]$')
+    reserved = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+    parts = {part for file in FILES for part in file.parts}
+    assert not [part for part in parts if odd.search(part) or reserved.match(part)]
+
+
+def test_names_differ_in_more_than_case() -> None:
+    names = [file.as_posix().lower() for file in FILES]
+    assert len(names) == len(set(names))
+
+
+def test_every_file_is_text_in_utf8_with_unix_line_ends() -> None:
+    for file in FILES:
+        if file.suffix != ".mo":
+            text = (TEMPLATE / file).read_bytes().decode()
+            assert "\r" not in text, file
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
+    match = re.fullmatch(r"\{% if (not )?\w+( != '\w+')? %\}/(?P<path>\S+[^/\s])\{% endif %\}", row)
+    assert match
+    path = match["path"]
+    assert list(TEMPLATE.glob(path)) or list(TEMPLATE.glob(f"{path}.jinja"))
+
+
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+def test_no_folder_is_left_empty(template: Path, tmp_path: Path, database: str) -> None:
+    service = copy(template, tmp_path / "service", database=database)
+    folders = [path for path in service.rglob("*") if path.is_dir()]
+    assert folders
+    assert not [folder for folder in folders if not any(folder.iterdir())]
+
+
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+def test_a_row_leaves_its_files_out(template: Path, tmp_path: Path, database: str) -> None:
+    service = copy(template, tmp_path / "service", database=database)
+    assert (service / "common" / "embedded_postgres").exists() == (database == "postgres")
+
+
+def test_the_answers_file_tells_the_answers_alone(template: Path, tmp_path: Path) -> None:
+    service = copy(template, tmp_path / "service", only=".copier-answers.yml")
+    answers: dict[str, Any] = yaml.safe_load((service / ".copier-answers.yml").read_text())
+    questions = yaml.safe_load((ROOT / "copier.yml").read_text())
+    assert set(answers) - {"_src_path", "_commit"} == {
+        question for question in questions if not question.startswith("_")
+    }

@@ -1,0 +1,188 @@
+"""Every variant as its developers and its servers meet it, each in an environment of its own."""
+
+import json
+import re
+import secrets
+from itertools import product
+from pathlib import Path
+
+import pytest
+from support import OPTIONS, ROOT, UV, copy, run, tracked
+
+Answers = dict[str, str]
+
+VARIANTS: list[Answers] = [
+    dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())
+]
+
+# Texts that try the limits of what the questions take.
+TEXTS = {
+    "project_name": "Serviço d'Água & Cia: 100% #1, um nome de sessenta letras aa",
+    "project_description": "Uma API d'Água & Cia: 100% #1 $HOME *a* [b] (c) | é, no. " + "x" * 140,
+    "author_name": "Conceição D'Ávila & Filhos",
+}
+
+# What a variant must not mention, by the answer that leaves it out.
+FOREIGN = {
+    ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
+}
+
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "api_core.settings.prod",
+    "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
+    "DJANGO_ALLOWED_HOSTS": "api.example.com",
+    "URL_BASE": "https://api.example.com",
+    "EMAIL_HOST": "smtp.example.com",
+    "EMAIL_PORT": "587",
+    "EMAIL_HOST_USER": "service",
+    "EMAIL_HOST_PASSWORD": "secret",
+    "DEFAULT_FROM_EMAIL": "service@example.com",
+}
+DATABASE_URLS = {
+    "postgres": "postgres://user:password@db.example.com:5432/service",
+    "sqlite": "sqlite:////var/lib/service/db.sqlite3",
+}
+
+# Prints the names under which the installed packages are imported.
+IMPORT_NAMES = """
+import json, importlib.metadata
+print(json.dumps(sorted(importlib.metadata.packages_distributions())))
+"""
+
+
+class Variant:
+    """A generated service, committed and installed from its lock."""
+
+    def __init__(self, folder: Path, answers: Answers) -> None:
+        self.folder = folder
+        self.answers = answers
+
+    def run(self, *command: str, **variables: str) -> str:
+        """Run a program of the service's environment."""
+        program, *arguments = command
+        return run(self.folder / ".venv/bin" / program, *arguments, cwd=self.folder, **variables)
+
+    def manage(self, *command: str, **variables: str) -> str:
+        return self.run("python", "manage.py", *command, **variables)
+
+    def texts(self) -> dict[Path, str]:
+        """The files that go into Git."""
+        files = [file for file in tracked(self.folder) if file.suffix != ".mo"]
+        return {file: (self.folder / file).read_text() for file in files}
+
+
+def name(answers: Answers) -> str:
+    return "-".join(answers.values())
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(answers, id=name(answers), marks=pytest.mark.xdist_group(name(answers)))
+        for answers in VARIANTS
+    ],
+)
+def variant(
+    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Variant:
+    answers: Answers = request.param
+    folder = copy(template, tmp_path_factory.mktemp(name(answers)) / "service", **TEXTS, **answers)
+    run("git", "init", "--quiet", cwd=folder)
+    run(UV, "venv", "--quiet", cwd=folder)
+    lock = folder / "requirements-dev.txt"
+    run(UV, "pip", "install", "--quiet", "--require-hashes", "--requirement", lock, cwd=folder)
+    return Variant(folder, answers)
+
+
+def test_lint(variant: Variant) -> None:
+    variant.run("ruff", "check")
+    variant.run("ruff", "format", "--check")
+
+
+def test_types(variant: Variant) -> None:
+    variant.run("mypy")
+
+
+def test_migrations(variant: Variant) -> None:
+    variant.manage("makemigrations", "--check", "--dry-run")
+    variant.manage("migrate")
+    variant.manage("migrate", "--check")
+
+
+def test_production_settings(variant: Variant) -> None:
+    said = variant.manage(
+        *["check", "--deploy", "--fail-level", "INFO"],
+        **PRODUCTION,
+        DATABASE_URL=DATABASE_URLS[variant.answers["database"]],
+    )
+    assert "no issues (0 silenced)" in said
+
+
+def test_its_own_tests(variant: Variant) -> None:
+    variant.run("pytest", "--quiet")
+
+
+def test_every_package_is_wanted_and_none_is_missing(variant: Variant) -> None:
+    python = variant.folder / ".venv/bin/python"
+    run(UV, "pip", "check", "--python", python, cwd=variant.folder)
+    tree = run(UV, "pip", "tree", "--depth=0", "--python", python, cwd=variant.folder)
+    pyproject = (variant.folder / "pyproject.toml").read_text()
+    direct = set(re.findall(r'^    "([\w-]+)(?:\[.+\])?==', pyproject, flags=re.MULTILINE))
+    assert set(re.findall(r"^([\w-]+) v", tree, flags=re.MULTILINE)) <= direct
+
+
+def test_the_slug_takes_the_name_of_no_module(variant: Variant) -> None:
+    names: list[str] = json.loads(variant.run("python", "-c", IMPORT_NAMES))
+    refused = (ROOT / "extensions/names.jinja").read_text()
+    public = {name.lower() for name in names if name.isidentifier() and not name.startswith("_")}
+    assert {name for name in public if f'"{name}"' not in refused} == set()
+
+
+def test_no_secret_goes_into_git(variant: Variant) -> None:
+    (secret,) = re.findall(r"DJANGO_SECRET_KEY=(.+)", (variant.folder / ".env").read_text())
+    texts = variant.texts()
+    assert Path(".env.example") in texts
+    assert Path(".env") not in texts
+    assert not [file for file, text in texts.items() if secret in text]
+
+
+def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None:
+    texts = variant.texts()
+    example = texts[Path(".env.example")]
+    listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, flags=re.MULTILINE)
+    read = re.compile(r"""\benv\.\w+\(\s*"([A-Z0-9_]+)\"""")
+    code = "".join(text for file, text in texts.items() if file.suffix == ".py")
+    assert len(listed) == len(set(listed))
+    assert set(listed) - {"DJANGO_SETTINGS_MODULE"} == set(read.findall(code))
+
+
+def test_it_does_not_look_generated(variant: Variant) -> None:
+    for file, text in variant.texts().items():
+        assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), f"{file}: blanks end a line"
+        assert "\n\n\n\n" not in text, f"{file}: three empty lines"
+        assert not text or re.search(r"\A\S[\s\S]*[^\n]\n\Z|\A\S\n\Z", text), f"{file}: its ends"
+
+
+def test_it_mentions_no_option_that_was_not_chosen(variant: Variant) -> None:
+    for (question, answer), words in FOREIGN.items():
+        if variant.answers[question] == answer:
+            mentions = {file: words.findall(text) for file, text in variant.texts().items()}
+            assert not {file: found for file, found in mentions.items() if found}
+
+
+@pytest.mark.parametrize("database", OPTIONS["database"])
+def test_plain_pip(template: Path, tmp_path: Path, database: str) -> None:
+    """The way without uv and without the packages for development."""
+    service = copy(template, tmp_path / "service", database=database)
+    run(UV, "venv", "--quiet", "--seed", cwd=service)
+    python = service / ".venv/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt", cwd=service)
+    run(python, "manage.py", "migrate", cwd=service)
+
+
+@pytest.mark.parametrize("database", OPTIONS["database"])
+def test_uv_sync(template: Path, tmp_path: Path, database: str) -> None:
+    """The way with uv alone, as the message after the copy says."""
+    service = copy(template, tmp_path / "service", database=database)
+    run(UV, "run", "manage.py", "migrate", cwd=service)
+    run(UV, "sync", "--locked", cwd=service)
