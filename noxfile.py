@@ -191,22 +191,36 @@ Stop it: kill -INT {pid}
 
 @nox.session(python=PYTHON)
 def demo(session: nox.Session) -> None:
-    """Make a service with the default answers (in ./my-service, or the folder given) and start it."""
-    if len(session.posargs) > 1:
-        session.error("Give one folder at most: nox -s demo -- FOLDER")
-    folder = (ROOT / (session.posargs or ["my-service"])[0]).resolve()
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / ".copier-answers.yml").exists() or not (folder / "manage.py").exists():
-            session.error(
-                f"{folder} holds something else; name another folder: nox -s demo -- FOLDER"
-            )
-        session.log(f"{folder} stands already and is used as it is.")
-    else:
+    """Make a service with the default answers (./my-service, or the folder given) and start it."""
+    folder = (ROOT / Path(*session.posargs or ["my-service"])).resolve()
+    if not folder.exists():
         if not shutil.which("git"):
             session.error("Git is missing, and Copier needs it: install it and try again.")
         install(session)
         copy_template(session, folder)
+    elif (folder / ".copier-answers.yml").exists() and (folder / "manage.py").exists():
+        session.log(f"{folder} exists already and is used as it is.")
+    else:
+        session.error(f"{folder} is not a service of this template: nox -s demo -- OTHER_FOLDER")
 
+    user = {"email": "demo@example.com", "password": secrets.token_urlsafe(12)}
+    manage = [str(set_up(session, folder)), "manage.py"]
+    with session.chdir(folder):
+        session.run(*manage, "migrate", "--verbosity=0", external=True)
+        code = CREATE_USER.format(**user)
+        session.run(*manage, "shell", "--verbosity=0", "-c", code, external=True, log=False)
+
+    log = folder / "demo.log"
+    base = f"http://{HOST}:{free_port(8000)}"
+    server = serve([*manage, "runserver", "--noreload", base.removeprefix("http://")], log)
+    if not comes_up(server, f"{base}/api/v1/health/"):
+        server.terminate()
+        session.error(f"The service does not answer; {log} ends with:\n{log.read_text()[-2000:]}")
+    print(READY.format(name=folder.name, base=base, log=log, pid=server.pid, **user))
+
+
+def set_up(session: nox.Session, folder: Path) -> Path:
+    """Install a service from its lock into its own environment: the path of its Python."""
     venv = folder / ".venv"
     python = venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     with session.chdir(folder):
@@ -216,36 +230,23 @@ def demo(session: nox.Session) -> None:
             *["uv", "pip", "install", "--quiet", "--python", str(python)],
             *["--require-hashes", "--requirement", "requirements-dev.txt"],
         )
-        manage = [str(python), "manage.py"]
-        email, password = "demo@example.com", secrets.token_urlsafe(12)
-        session.run(*manage, "migrate", "--verbosity=0", external=True)
-        session.run(
-            *[*manage, "shell", "--verbosity=0", "--command"],
-            CREATE_USER.format(email=email, password=password),
-            external=True,
-            log=False,
-        )
+    return python
 
-    # In a script's background job SIGINT is ignored, and the server would inherit that: it could
-    # not be stopped as if by Ctrl-C, which lets it stop its database too.
+
+def serve(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a server that outlives this program."""
+    # A script's background job ignores SIGINT, and the server would inherit that: nothing could
+    # stop it as Ctrl-C does, which stops its database too.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    port = free_port(8000)
-    log = folder / "demo.log"
     with log.open("w") as output:
-        server = subprocess.Popen(
-            [*manage, "runserver", "--noreload", f"{HOST}:{port}"],
-            cwd=folder,
+        return subprocess.Popen(
+            command,
+            cwd=log.parent,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    base = f"http://{HOST}:{port}"
-    if not answers(server, f"{base}/api/v1/health/"):
-        server.terminate()
-        session.error(f"The service did not start; the end of {log}:\n{log.read_text()[-2000:]}")
-    ready = {"base": base, "email": email, "password": password, "log": log, "pid": server.pid}
-    print(READY.format(name=folder.name, **ready))
 
 
 def free_port(first: int) -> int:
@@ -257,12 +258,12 @@ def free_port(first: int) -> int:
     raise SystemExit(f"No port is free between {first} and {first + 99}.")
 
 
-def answers(server: "subprocess.Popen[bytes]", url: str, seconds: int = 60) -> bool:
+def comes_up(server: "subprocess.Popen[bytes]", url: str, seconds: int = 60) -> bool:
     """Wait until the server says 200, or ends, or the time is over."""
     deadline = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
+            with urllib.request.urlopen(url, timeout=5) as response:
                 return bool(response.status == 200)
         except OSError:
             time.sleep(0.2)

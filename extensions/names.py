@@ -4,6 +4,7 @@
 """
 
 import keyword
+import re
 import sys
 from collections.abc import Iterable
 from importlib.resources import files
@@ -23,10 +24,12 @@ def standard_library() -> set[str]:
 
 
 def packages(site_packages: Path) -> set[str]:
-    """What is installed, by the name it is installed under and by the name it is imported under."""
-    entries = [entry for entry in site_packages.iterdir() if entry.name != "bin"]
-    return public(
-        entry.name.removesuffix(".dist-info").split("-")[0].split(".")[0] for entry in entries
+    """What a service installs: the names in its lock, and those that are imported."""
+    lock = (TEMPLATE / "requirements-dev.txt.jinja").read_text()
+    names = re.findall(r"^([\w.-]+)==", lock, flags=re.MULTILINE)
+    modules = [entry for entry in site_packages.iterdir() if ".dist-info" not in entry.suffixes]
+    return public(name.replace("-", "_") for name in names) | public(
+        entry.name.split(".")[0] for entry in modules if entry.name != "bin"
     )
 
 

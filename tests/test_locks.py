@@ -97,10 +97,10 @@ def test_the_slug_takes_the_name_of_no_package() -> None:
     names: Any = environment.get_template("extensions/names.jinja").module
     locks = [(TEMPLATE / f"{name}.jinja").read_text() for name in LOCKS]
     packages = re.findall(r"^([\w.-]+)==", "".join(locks), flags=re.MULTILINE)
-    top = {file.parts[0] for file in tracked(TEMPLATE) if file.suffix == ".py"}
-    modules = {name for name in sys.stdlib_module_names if not name.startswith("_")}
+    top = {file.parts[0].split(".")[0] for file in tracked(TEMPLATE) if file.suffix == ".py"}
+    modules = {name.lower() for name in sys.stdlib_module_names if not name.startswith("_")}
 
     assert set(names.KEYWORDS) == {word.lower() for word in keyword.kwlist}
     assert set(names.STANDARD_LIBRARY) == modules | {"test"}
     assert {name.replace("-", "_").replace(".", "_") for name in packages} <= set(names.PACKAGES)
-    assert {name.removesuffix(".py") for name in top} <= set(names.OWN)
+    assert top <= set(names.OWN)

@@ -3,6 +3,7 @@
 The validators below are for production, where a weak value is as wrong as none.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ def exit_on_bad_variable() -> Iterator[None]:
     try:
         yield
     except EnvError as error:
-        sys.exit(f"Configuration error: {error}")
+        sys.exit("Configuration error: " + re.sub(r"\['(.*)'\]", r"\1", str(error)))
 
 
 def strong_secret(value: str) -> None:

@@ -9,12 +9,10 @@ LAST_RESORT = "en"
 
 def supported_language(code: str | None) -> str:
     """Return the nearest language of the service: ``pt`` is ``pt-br``; unknown, its default."""
-    for candidate in (code, settings.LANGUAGE_CODE):
-        try:
-            return translation.get_supported_language_variant(candidate or "")
-        except LookupError:
-            continue
-    return LAST_RESORT
+    try:
+        return translation.get_supported_language_variant((code or "").lower())
+    except LookupError:
+        return translation.get_supported_language_variant(settings.LANGUAGE_CODE)
 
 
 def fallback_languages(code: str) -> list[str]:

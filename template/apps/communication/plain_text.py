@@ -30,8 +30,10 @@ class _PlainText(HTMLParser):
         elif tag == "a" and self._links:
             address, start = self._links.pop()
             words = "".join(self.parts[start:])
-            if address and address != words.strip():
-                words = f"{words.rstrip()}: {address}"
+            if address == words.strip():
+                words = f"<{address}>"
+            elif address:
+                words = f"{words.rstrip()}: <{address}>"
             self.parts[start:] = [words]
         elif tag in _BLOCKS:
             self._break(tag)
@@ -47,7 +49,11 @@ class _PlainText(HTMLParser):
 
 
 def html_to_text(html: str) -> str:
-    """Return sanitised HTML as plain text; a link is its words, a colon, and its full address."""
+    """Return sanitised HTML as plain text; a link is its words and its full address.
+
+    The address stands in angle brackets (RFC 3986, appendix C), so that no mail program takes the
+    full stop behind it for a part of it.
+    """
     parser = _PlainText()
     parser.feed(html)
     parser.close()

@@ -1,6 +1,8 @@
 import pytest
 from django.core.exceptions import ValidationError
+from django.template import Engine
 from django.utils import translation
+from pytest_django import Settings
 
 from apps.communication import texts
 from apps.communication.kinds import (
@@ -36,7 +38,7 @@ def test_every_kind_ships_a_text_in_every_language(
     assert "{{" not in email.subject + email.html + email.text
     for name in kind.required:
         assert f'href="{kind.placeholders[name]}"' in email.html
-        assert kind.placeholders[name] in email.text.split()
+        assert f"<{kind.placeholders[name]}>" in email.text.split()
 
 
 def test_the_text_of_an_administrator_comes_first(db: None) -> None:
@@ -64,11 +66,10 @@ def test_a_language_without_text_falls_back(
     default: str,
     expected: str,
     db: None,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: pytest.FixtureRequest,
+    settings: Settings,
 ) -> None:
-    settings.LANGUAGE_CODE = default  # type: ignore[attr-defined]
-    settings.LANGUAGES = [("fr", "French"), ("pt-br", "Portuguese"), ("en", "English")]  # type: ignore[attr-defined]
+    settings.LANGUAGE_CODE = default
+    settings.LANGUAGES = [("fr", "French"), ("pt-br", "Portuguese"), ("en", "English")]
     kind = get_kind("reset_password")
     assert f'lang="{expected}"' in render_email(kind, "fr", kind.placeholders).html
 
@@ -82,7 +83,7 @@ def test_a_shipped_file_without_subject_is_an_error(monkeypatch: pytest.MonkeyPa
     class Nameless:
         source = "<p>text</p>"
 
-    monkeypatch.setattr(texts.Engine, "get_template", lambda *args: Nameless)
+    monkeypatch.setattr(Engine, "get_template", lambda *args: Nameless)
     with pytest.raises(ValueError, match="<title>"):
         shipped_text(KIND, "en")
 
@@ -95,8 +96,8 @@ def test_languages_are_those_of_the_service(code: str, expected: str) -> None:
     assert supported_language(code) == expected
 
 
-def test_an_unknown_language_is_the_default_one(settings: pytest.FixtureRequest) -> None:
-    settings.LANGUAGE_CODE = "pt-br"  # type: ignore[attr-defined]
+def test_an_unknown_language_is_the_default_one(settings: Settings) -> None:
+    settings.LANGUAGE_CODE = "pt-br"
     assert supported_language("xx") == supported_language(None) == "pt-br"
 
 
@@ -110,7 +111,7 @@ def test_values_are_escaped_in_the_html_alone() -> None:
     assert "<p>Hi &lt;b&gt;A &amp; B&lt;/b&gt;</p>" in email.html
     assert "Hi <b>A & B</b>" in email.text
     assert 'href="https://e.com/x?a=1&amp;b=2"' in email.html
-    assert "x: https://e.com/x?a=1&b=2\n" in email.text
+    assert "x: <https://e.com/x?a=1&b=2>\n" in email.text
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028"])
@@ -166,9 +167,9 @@ def test_template_syntax_is_refused(attack: str) -> None:
 
 
 @pytest.mark.parametrize("attack", ["{{ settings.SECRET_KEY }}", "{% debug %}", "{{ name|safe }}"])
-def test_template_syntax_is_never_run(attack: str, settings: pytest.FixtureRequest) -> None:
+def test_template_syntax_is_never_run(attack: str, settings: Settings) -> None:
     email = render_text(Text(attack, f"<p>{attack}</p>"), "en", VALUES)
-    assert settings.SECRET_KEY not in email.html + email.subject  # type: ignore[attr-defined]
+    assert settings.SECRET_KEY not in email.html + email.subject
     assert attack in email.html
     assert email.subject == attack
 
@@ -224,5 +225,5 @@ def test_the_text_part_reads_like_text() -> None:
     )
     assert html_to_text(html) == (
         "Olá, Ana!\n\nOne two\nthree & four\n\n----\n\n- a\n- b\n\n"
-        "Go there: https://e.com/?a=(1)&b=_c_.\n\nhttps://e.com/\n\nx y\n"
+        "Go there: <https://e.com/?a=(1)&b=_c_>.\n\n<https://e.com/>\n\nx y\n"
     )

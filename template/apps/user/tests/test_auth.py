@@ -155,3 +155,17 @@ def test_login_needs_a_confirmed_address(api: APIClient, settings: Settings) -> 
     assert (wrong.status_code, wrong.json()["code"]) == (401, "wrong_credentials")
     settings.REQUIRE_CONFIRMED_EMAIL = False
     assert api.post(f"{AUTH}/login/", credentials).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("language", "message"),
+    [("pt-BR", "Email enviado com sucesso"), ("en", "Email sent successfully")],
+)
+def test_forgot_password_speaks_the_clients_language(
+    api: APIClient, user: User, delivered: Delivered, language: str, message: str
+) -> None:
+    headers = {"Accept-Language": language}
+    response = api.post(f"{AUTH}/forgot_password/", {"email": user.email}, headers=headers)
+    assert response.json() == {"message": message}
+    subjects = {"pt-BR": "senha", "en": "password"}
+    assert subjects[language] in delivered()[0].subject

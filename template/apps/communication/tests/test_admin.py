@@ -1,0 +1,330 @@
+import re
+from collections.abc import Iterator, Sequence
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.core.mail import EmailMessage
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone, translation
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from apps.communication.kinds import get_kind
+from apps.communication.models import Email, EmailTemplate
+from apps.communication.services import queue_email
+from apps.communication.texts import shipped_text
+from apps.communication.widgets import SummernoteEditor
+from apps.user.models import User
+from apps.user.tests.factories import make_user
+
+TEMPLATES = reverse("admin:communication_emailtemplate_changelist")
+ADD = reverse("admin:communication_emailtemplate_add")
+PREVIEW = reverse("admin:communication_emailtemplate_preview_new")
+LOG = reverse("admin:communication_email_changelist")
+TEXT = {
+    "kind": "reset_password",
+    "language": "en",
+    "subject": "Reset it, {{ first_name }}",
+    "html": '<p><a href="{{ reset_url }}">Reset</a></p>',
+    "is_active": "on",
+}
+
+
+def staff_client(*permissions: str) -> Client:
+    """Return the client of a member of staff who may do this in this app."""
+    user = make_user(is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def editor(db: None) -> Client:
+    return staff_client(
+        "add_emailtemplate", "change_emailtemplate", "view_emailtemplate", "delete_emailtemplate"
+    )
+
+
+@pytest.fixture
+def template(db: None) -> EmailTemplate:
+    return EmailTemplate.objects.create(**TEXT | {"is_active": True})
+
+
+def change_url(template: EmailTemplate) -> str:
+    return reverse("admin:communication_emailtemplate_change", args=[template.pk])
+
+
+def preview_url(template: EmailTemplate) -> str:
+    return reverse("admin:communication_emailtemplate_preview", args=[template.pk])
+
+
+# The package's holes
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("staff", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/summernote/editor/id_html/",
+        "/summernote/editor/</script>/",
+        "/summernote/upload_attachment/",
+    ],
+)
+def test_the_package_has_no_address_here(
+    db: None, admin_client: Client, path: str, staff: bool, method: str
+) -> None:
+    client = admin_client if staff else Client()
+    assert getattr(client, method)(path).status_code == 404
+
+
+def views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from views(pattern.url_patterns)
+        else:
+            yield pattern.callback.__module__
+
+
+def test_no_view_and_no_model_of_the_package_is_in_use() -> None:
+    modules = set(views(get_resolver().url_patterns))
+    assert "apps.api.health" in modules
+    assert not [module for module in modules if module.startswith("django_summernote")]
+    assert "django_summernote" not in {model._meta.app_label for model in admin.site._registry}
+
+
+def test_the_editor_takes_every_file_from_here(editor: Client) -> None:
+    page = editor.get(f"{ADD}?kind=reset_password&language=en").content.decode()
+    assert "summernote-lite.min.js" in page
+    sources = re.findall(r'(?:src|href)="([^"#?]+)', page)
+    assert sources
+    assert [source for source in sources if source.startswith(("//", "http"))] == []
+    assert "<script>" not in page
+
+
+def test_the_editor_finds_the_jquery_that_the_admin_hides_later(editor: Client) -> None:
+    page = editor.get(f"{ADD}?kind=reset_password&language=en").content.decode()
+    names = ["jquery.js", "summernote-lite.min.js", "jquery.init.js", "communication/editor.js"]
+    places = [page.replace("jquery.min.js", "jquery.js").index(name) for name in names]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("language", "locale"), [("pt-br", "pt-BR"), ("en", "en-US"), ("xx", "en-US")]
+)
+def test_the_editor_speaks_the_language_of_the_admin(language: str, locale: str) -> None:
+    with translation.override(language):
+        widget = SummernoteEditor()
+        assert f'data-language="{locale}"' in widget.render("html", "")
+        assert f"summernote-{locale}.min.js" in str(widget.media)
+
+
+def test_scripts_stay_forbidden_beside_the_editor(editor: Client, template: EmailTemplate) -> None:
+    for url in (ADD + "?kind=reset_password", change_url(template), preview_url(template)):
+        policy = editor.get(url).headers["Content-Security-Policy"]
+        assert "default-src 'self';" in policy
+        assert "style-src 'self' 'unsafe-inline'" in policy
+        assert "script-src" not in policy
+    assert "unsafe" not in editor.get(TEMPLATES).headers["Content-Security-Policy"]
+
+
+# Writing
+
+
+def test_a_new_text_starts_from_the_shipped_one(editor: Client) -> None:
+    shipped = shipped_text(get_kind("reset_password"), "pt-br")
+    assert shipped is not None
+    chooser = editor.get(ADD).content.decode()
+    url = f"{ADD}?kind=reset_password&amp;language=pt-br"
+    assert f'href="{url}"' in chooser
+    page = unescape(editor.get(unescape(url)).content.decode())
+    assert f'value="{shipped.subject}"' in page
+    assert shipped.html in page
+
+
+def test_one_that_was_written_before_is_opened(editor: Client, template: EmailTemplate) -> None:
+    assert f'href="{change_url(template)}"' in editor.get(ADD).content.decode()
+
+
+@pytest.mark.parametrize("query", ["kind=", "kind=nonsense&language=en", "kind=a&language=../.."])
+def test_nonsense_in_the_address_does_no_harm(editor: Client, query: str) -> None:
+    assert editor.get(f"{ADD}?{query}").status_code == 200
+
+
+def test_a_text_is_written_and_cleaned(editor: Client) -> None:
+    attack = '<p onclick="x()">Hi</p><script>alert(1)</script><a href="http://{{reset_url}}">x</a>'
+    response = editor.post(ADD, TEXT | {"html": attack})
+    assert response.status_code == 302
+    template = EmailTemplate.objects.get()
+    assert template.html == '<p>Hi</p><a href="{{ reset_url }}">x</a>'
+    assert editor.get(change_url(template)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("html", "<p>x</p>", "Missing placeholders: reset_url."),
+        ("subject", "{{ nome }}", "Unknown placeholders: nome."),
+        ("subject", "{{ settings.SECRET_KEY }}", "Braces are for placeholders alone"),
+        ("html", "<p>{% debug %}{{ reset_url }}</p>", "Braces are for placeholders alone"),
+    ],
+)
+def test_a_text_that_cannot_be_sent_is_refused(
+    editor: Client, field: str, text: str, message: str
+) -> None:
+    for url in (ADD, PREVIEW):
+        response = editor.post(url, TEXT | {field: text}, headers={"Accept-Language": "en"})
+        assert response.status_code == 200
+        assert message in unescape(response.content.decode())
+    assert not EmailTemplate.objects.exists()
+
+
+def test_a_refused_text_comes_back_without_its_scripts(editor: Client) -> None:
+    response = editor.post(ADD, TEXT | {"html": "<p>kept</p><img src=x onerror=alert(1)>"})
+    page = unescape(response.content.decode())
+    assert "<p>kept</p>" in page
+    assert "onerror" not in page
+
+
+def test_there_is_one_text_per_kind_and_language(editor: Client, template: EmailTemplate) -> None:
+    response = editor.post(ADD, TEXT, headers={"Accept-Language": "en"})
+    assert "There is already a template for this language." in response.content.decode()
+    assert EmailTemplate.objects.count() == 1
+
+
+def test_a_change_keeps_kind_and_language(editor: Client, template: EmailTemplate) -> None:
+    editor.post(change_url(template), TEXT | {"kind": "confirm_email", "subject": "New"})
+    template.refresh_from_db()
+    assert (template.kind, template.subject) == ("reset_password", "New")
+
+
+# Previewing
+
+
+def sandboxed(page: str) -> str:
+    """Return what the preview's frame shows."""
+    match = re.search(r'<iframe[^>]* sandbox srcdoc="([^"]*)"', page)
+    assert match
+    return unescape(match[1])
+
+
+def test_a_preview_shows_the_sample_values(editor: Client, template: EmailTemplate) -> None:
+    page = editor.get(preview_url(template)).content.decode()
+    assert "Reset it, Ana" in page
+    sample = get_kind("reset_password").placeholders["reset_url"]
+    assert f'<a href="{sample}">Reset</a>' in sandboxed(page)
+    assert sandboxed(page).rstrip().endswith("</html>")
+    assert f"Reset: &lt;{sample}&gt;" in page
+
+
+def test_a_preview_shows_what_is_not_saved(editor: Client, template: EmailTemplate) -> None:
+    for url in (PREVIEW, preview_url(template)):
+        page = editor.post(url, TEXT | {"language": "pt-br", "subject": "Unsaved"}).content.decode()
+        assert '<p id="email-subject">Unsaved</p>' in page
+    template.refresh_from_db()
+    assert template.subject == TEXT["subject"]
+    assert EmailTemplate.objects.count() == 1
+
+
+def test_a_preview_is_escaped(editor: Client) -> None:
+    html = '<p>&lt;/pre&gt;&lt;script&gt;alert(1)&lt;/script&gt;</p><a href="{{ reset_url }}">x</a>'
+    text = TEXT | {"subject": '"><script>alert(2)</script>', "html": html}
+    page = editor.post(PREVIEW, text).content.decode()
+    assert "<script>alert" not in page
+    assert "<script>alert" not in sandboxed(page)
+
+
+def test_a_text_of_a_kind_that_is_gone_is_explained(editor: Client) -> None:
+    template = EmailTemplate.objects.create(**TEXT | {"kind": "gone", "is_active": True})
+    assert "errornote" in editor.get(preview_url(template)).content.decode()
+    assert editor.get(change_url(template)).status_code == 200
+
+
+def test_previews_are_for_those_who_may_see_or_write(template: EmailTemplate) -> None:
+    anonymous, nobody, reader = Client(), staff_client(), staff_client("view_emailtemplate")
+    for url in (PREVIEW, preview_url(template)):
+        assert anonymous.get(url).status_code == 302
+        assert nobody.get(url).status_code == 403
+        assert nobody.post(url, TEXT).status_code == 403
+        assert reader.post(url, TEXT).status_code == 403
+    assert reader.get(preview_url(template)).status_code == 200
+    assert f'href="{preview_url(template)}"' in reader.get(change_url(template)).content.decode()
+    assert reader.get(ADD).status_code == 403
+    outsider = Client()
+    outsider.force_login(make_user())
+    assert outsider.get(preview_url(template)).status_code == 302
+
+
+def test_a_preview_needs_the_form(editor: Client) -> None:
+    assert editor.get(PREVIEW).headers["Location"] == TEMPLATES
+    assert editor.get(PREVIEW.replace("preview", "99/preview")).status_code == 404
+
+
+def test_a_preview_cannot_be_posted_from_elsewhere(admin_user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert client.post(PREVIEW, TEXT).status_code == 403
+
+
+# The log
+
+
+@pytest.fixture
+def failed(greeting_text: EmailTemplate) -> Email:
+    email = queue_email("greeting", to="a@example.com", context={}, language="en")
+    error = "SMTPServerDisconnected: " + "x" * 500
+    Email.objects.filter(pk=email.pk).update(
+        state=Email.State.FAILED, attempts=15, last_error=error, next_attempt_at=None
+    )
+    return email
+
+
+def test_the_log_shows_what_failed_and_counts(admin_client: Client, failed: Email) -> None:
+    page = admin_client.get(LOG, {"state": "failed"}, headers={"Accept-Language": "en"})
+    text = page.content.decode()
+    assert "SMTPServerDisconnected" in text
+    assert "failed (1)" in text
+    assert "sent (0)" in text
+    detail = admin_client.get(reverse("admin:communication_email_change", args=[failed.pk]))
+    assert "x" * 500 in detail.content.decode()
+
+
+def test_the_log_is_read_only(admin_client: Client, failed: Email) -> None:
+    assert admin_client.get(reverse("admin:communication_email_add")).status_code == 403
+    url = reverse("admin:communication_email_change", args=[failed.pk])
+    assert admin_client.post(url, {"to": "evil@example.com"}).status_code == 403
+    failed.refresh_from_db()
+    assert failed.to == "a@example.com"
+
+
+def send_again(client: Client, email: Email) -> Any:
+    return client.post(LOG, {"action": "send_again", "_selected_action": [email.pk]}, follow=True)
+
+
+def test_an_e_mail_is_sent_again_from_the_log(
+    admin_client: Client,
+    failed: Email,
+    mailoutbox: Sequence[EmailMessage],
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        send_again(admin_client, failed)
+    failed.refresh_from_db()
+    assert failed.state == Email.State.SENT
+    assert len(mailoutbox) == 1
+
+
+def test_sending_again_and_deleting_need_a_permission(failed: Email) -> None:
+    client = staff_client("view_email")
+    send_again(client, failed)
+    assert not Email.objects.due(timezone.now()).exists()
+    delete = reverse("admin:communication_email_delete", args=[failed.pk])
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+    send_again(staff_client("view_email", "change_email"), failed)
+    assert Email.objects.due(timezone.now()).exists()
+    staff_client("view_email", "delete_email").post(delete, {"post": "yes"})
+    assert not Email.objects.exists()

@@ -1,0 +1,422 @@
+import json
+import smtplib
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.mail import EmailMessage
+from django.core.mail.backends.locmem import EmailBackend
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.tasks import task_backends
+from django.utils import timezone, translation
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from apps.communication import services
+from apps.communication.kinds import UnknownEmailKindError
+from apps.communication.models import Email, EmailQuerySet, EmailTemplate
+from apps.communication.services import (
+    LEASE,
+    MAX_ATTEMPTS,
+    queue_email,
+    requeue_emails,
+    send_due_emails,
+)
+from apps.communication.tests.conftest import Clock
+
+pytestmark = pytest.mark.usefixtures("greeting_text")
+
+State = Email.State
+DOWN = {"default": {"BACKEND": "apps.communication.tests.test_delivery.DownBackend"}}
+
+
+class DownBackend(EmailBackend):
+    """A mail server that does not answer."""
+
+    opened = 0
+
+    def open(self) -> bool:
+        DownBackend.opened += 1
+        raise TimeoutError("timed out")
+
+
+def queue(number: int = 0, **fields: Any) -> Email:
+    email = queue_email(
+        "greeting", to=f"{number}@example.com", context={"number": number}, language="en"
+    )
+    Email.objects.filter(pk=email.pk).update(**fields)
+    return email
+
+
+def addresses(outbox: Sequence[EmailMessage]) -> list[str]:
+    return [message.to[0] for message in outbox]
+
+
+# Queueing
+
+
+def test_an_e_mail_leaves_after_the_commit(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    mailoutbox: Sequence[EmailMessage],
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        email = queue()
+        assert not mailoutbox
+    email.refresh_from_db()
+    assert email.state == State.SENT
+    assert email.subject == "Hello Ana"
+    assert (email.attempts, email.next_attempt_at, email.last_error) == (1, None, "")
+    assert email.sent_at is not None
+    (message,) = mailoutbox
+    assert message.to == ["0@example.com"]
+    assert message.subject == "Hello Ana"
+    assert "Look: <https://e.com/x>" in message.body
+    assert message.extra_headers["Auto-Submitted"] == "auto-generated"
+    assert [part.get_content_type() for part in message.message().walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_is_never_sent(mailoutbox: Sequence[EmailMessage]) -> None:
+    with transaction.atomic():
+        queue()
+        transaction.set_rollback(True)
+    send_due_emails()
+    assert not mailoutbox
+    assert not Email.objects.exists()
+
+
+def test_no_request_fails_because_the_wake_up_does(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(services, "_wake_up", broken)
+    with django_capture_on_commit_callbacks(execute=True):
+        email = queue()
+    assert Email.objects.due(timezone.now()).get() == email
+
+
+def test_the_log_holds_neither_text_nor_link(mailoutbox: Sequence[EmailMessage]) -> None:
+    email = queue()
+    send_due_emails()
+    assert "https://e.com/x" in mailoutbox[0].body
+    row = Email.objects.filter(pk=email.pk).values().get()
+    assert "e.com/x" not in json.dumps(row, default=str)
+
+
+@pytest.mark.parametrize(
+    "context", [{"number": object()}, {"number": float("nan")}, {"nummer": 1}, {"number": {1, 2}}]
+)
+def test_a_context_that_could_never_be_sent_is_refused_at_once(context: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        queue_email("greeting", to="a@example.com", context=context)
+    assert not Email.objects.exists()
+
+
+def test_an_unknown_kind_is_refused_at_once() -> None:
+    with pytest.raises(UnknownEmailKindError):
+        queue_email("nonsense", to="a@example.com", context={})
+
+
+@pytest.mark.parametrize("language", ["pt-br", "en"])
+def test_the_language_is_the_active_one(language: str) -> None:
+    with translation.override(language):
+        assert queue_email("greeting", to="a@example.com", context={}).language == language
+
+
+# Sending
+
+
+def test_nothing_to_say_any_more_is_skipped(
+    greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
+) -> None:
+    greeting["0"] = None
+    email = queue()
+    assert send_due_emails() == {State.SKIPPED: 1}
+    email.refresh_from_db()
+    assert (email.state, email.next_attempt_at) == (State.SKIPPED, None)
+    assert not mailoutbox
+
+
+def test_one_broken_e_mail_does_not_stop_the_others(
+    greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
+) -> None:
+    greeting["1"] = ZeroDivisionError("broken")
+    emails = [queue(number) for number in range(3)]
+    assert send_due_emails() == {State.SENT: 2, State.QUEUED: 1}
+    assert addresses(mailoutbox) == ["0@example.com", "2@example.com"]
+    emails[1].refresh_from_db()
+    assert emails[1].last_error == "ZeroDivisionError: broken"
+
+
+def test_a_header_cannot_be_injected(
+    greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
+) -> None:
+    greeting["0"] = {"name": "Ana\r\nBcc: everyone@example.com"}
+    queue()
+    send_due_emails()
+    message = mailoutbox[0].message()
+    assert message["Bcc"] is None
+    assert message["Subject"] == "Hello Ana Bcc: everyone@example.com"
+
+
+def test_a_language_is_that_of_the_recipient(mailoutbox: Sequence[EmailMessage]) -> None:
+    EmailTemplate.objects.create(
+        kind="greeting",
+        language="pt-br",
+        subject="Olá {{ name }}",
+        html='<a href="{{ page_url }}">Ver</a>',
+    )
+    with translation.override("en"):
+        queue_email("greeting", to="a@example.com", context={}, language="pt-br")
+        send_due_emails()
+        assert translation.get_language() == "en"
+    assert mailoutbox[0].subject == "Olá Ana"
+
+
+def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    queue()
+    call_command("send_due_emails")
+    call_command("send_due_emails")
+    assert capsys.readouterr().out == "1 sent\nnothing due\n"
+
+
+# Failing and trying again
+
+
+def test_an_outage_of_two_days_loses_nothing(
+    clock: Clock, settings: Settings, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    working, settings.MAILERS = settings.MAILERS, DOWN
+    email = queue()
+    start = clock.now
+    while clock.now - start < timedelta(days=2):
+        send_due_emails()
+        email.refresh_from_db()
+        assert email.state == State.QUEUED
+        assert email.last_error == "TimeoutError: timed out"
+        assert email.next_attempt_at is not None
+        clock.now = email.next_attempt_at
+    assert 10 <= email.attempts < MAX_ATTEMPTS
+    settings.MAILERS = working
+    assert send_due_emails() == {State.SENT: 1}
+    email.refresh_from_db()
+    assert email.last_error == ""
+    assert len(mailoutbox) == 1
+
+
+def test_attempts_end_and_the_failure_stays_visible(clock: Clock, settings: Settings) -> None:
+    settings.MAILERS = DOWN
+    email = queue()
+    waits = []
+    for _attempt in range(MAX_ATTEMPTS):
+        before = clock.now
+        send_due_emails()
+        email.refresh_from_db()
+        if email.next_attempt_at:
+            clock.now = email.next_attempt_at
+            waits.append(clock.now - before)
+    assert (email.state, email.next_attempt_at) == (State.FAILED, None)
+    assert email.last_error == "TimeoutError: timed out"
+    assert timedelta(minutes=1) <= waits[0] <= timedelta(minutes=1.25)
+    assert timedelta(hours=6) <= waits[-1] <= timedelta(hours=7.5)
+    assert len(waits) == MAX_ATTEMPTS - 1
+    assert send_due_emails() == {}
+
+
+def test_a_dead_server_costs_one_time_out_a_run(settings: Settings) -> None:
+    settings.MAILERS = DOWN
+    DownBackend.opened = 0
+    for number in range(5):
+        queue(number)
+    assert send_due_emails() == {State.QUEUED: 5}
+    assert DownBackend.opened == 1
+
+
+def test_what_fails_together_does_not_come_back_together(settings: Settings) -> None:
+    settings.MAILERS = DOWN
+    for number in range(10):
+        queue(number)
+    send_due_emails()
+    assert len(set(Email.objects.values_list("next_attempt_at", flat=True))) == 10
+
+
+def test_each_retry_wakes_a_worker(settings: Settings, clock: Clock) -> None:
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
+    settings.MAILERS = DOWN
+    email = queue()
+    send_due_emails()
+    email.refresh_from_db()
+    tasks = [result.task for result in task_backends["default"].results]  # type: ignore[attr-defined]
+    assert {task.module_path for task in tasks} == {"apps.communication.tasks.send_due_emails"}
+    # One for the case that this worker is killed, one for the retry.
+    assert [task.run_after for task in tasks] == [clock.now + 2 * LEASE, email.next_attempt_at]
+
+
+def test_a_run_that_takes_long_stays_watched(
+    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
+    monkeypatch.setattr(EmailBackend, "open", lambda self: clock.advance(minutes=4))
+    start = clock.now
+    for number in range(6):
+        queue(number)
+    send_due_emails()
+    results = task_backends["default"].results  # type: ignore[attr-defined]
+    watched = [(result.task.run_after - start) / LEASE for result in results]
+    assert watched == [2, 3.2]
+
+
+# Several workers
+
+
+def test_of_two_workers_that_see_the_same_e_mail_one_takes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    email = queue()
+    taken = []
+    first = EmailQuerySet.first
+
+    def slow_first(queryset: EmailQuerySet) -> Email | None:
+        row = first(queryset)
+        monkeypatch.setattr(EmailQuerySet, "first", first)
+        taken.append(services._claim_next())
+        return row
+
+    monkeypatch.setattr(EmailQuerySet, "first", slow_first)
+    taken.append(services._claim_next())
+    assert taken == [email, None]
+    email.refresh_from_db()
+    assert email.attempts == 1
+
+
+def test_what_one_worker_sends_no_other_sends(
+    monkeypatch: pytest.MonkeyPatch, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    for number in range(3):
+        queue(number)
+    send_messages = EmailBackend.send_messages
+
+    def slow_send(backend: EmailBackend, messages: Sequence[EmailMessage]) -> int:
+        monkeypatch.setattr(EmailBackend, "send_messages", send_messages)
+        assert send_due_emails() == {State.SENT: 2}
+        return send_messages(backend, messages)
+
+    monkeypatch.setattr(EmailBackend, "send_messages", slow_send)
+    assert send_due_emails() == {State.SENT: 1}
+    assert addresses(mailoutbox) == ["1@example.com", "2@example.com", "0@example.com"]
+
+
+def test_a_killed_worker_loses_nothing(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    def killed(*args: object) -> int:
+        raise SystemExit
+
+    email = queue()
+    with monkeypatch.context() as patch:
+        patch.setattr(EmailBackend, "send_messages", killed)
+        with pytest.raises(SystemExit):
+            send_due_emails()
+    email.refresh_from_db()
+    assert email.state == State.SENDING
+    clock.now += LEASE - timedelta(seconds=1)
+    assert send_due_emails() == {}
+    clock.advance(seconds=1)
+    assert send_due_emails() == {State.SENT: 1}
+    email.refresh_from_db()
+    assert email.attempts == 2
+    assert len(mailoutbox) == 1
+
+
+def test_a_worker_that_took_too_long_changes_nothing_any_more(clock: Clock) -> None:
+    email = queue()
+    slow = services._claim_next()
+    assert slow is not None
+    clock.now += LEASE
+    assert send_due_emails() == {State.SENT: 1}
+    services._note_failure(slow, TimeoutError())
+    email.refresh_from_db()
+    assert (email.state, email.last_error) == (State.SENT, "")
+
+
+def test_no_transaction_is_open_while_smtp_is_spoken(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        EmailBackend, "send_messages", lambda *args: seen.append(connection.in_atomic_block)
+    )
+    queue()  # Sent at once: there is no transaction to wait for.
+    assert seen == [False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_workers_send_each_e_mail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: Counter[str] = Counter()
+
+    def record(backend: EmailBackend, messages: Sequence[EmailMessage]) -> int:
+        time.sleep(0.001)
+        sent.update(messages[0].to)
+        return 1
+
+    def work() -> None:
+        try:
+            send_due_emails()
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(EmailBackend, "send_messages", record)
+    now = timezone.now()
+    Email.objects.bulk_create(
+        Email(kind="greeting", to=f"{number}@example.com", language="en", next_attempt_at=now)
+        for number in range(40)
+    )
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sent == Counter(f"{number}@example.com" for number in range(40))
+    assert set(Email.objects.values_list("state", "attempts")) == {(State.SENT, 1)}
+
+
+# Again
+
+
+def test_an_e_mail_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
+    failed = queue(1, state=State.FAILED, attempts=MAX_ATTEMPTS, next_attempt_at=None)
+    queue(2, state=State.SENDING, next_attempt_at=timezone.now() + LEASE)
+    assert requeue_emails(Email.objects.all()) == 1
+    assert send_due_emails() == {State.SENT: 1}
+    failed.refresh_from_db()
+    assert (failed.state, failed.attempts) == (State.SENT, 1)
+    assert addresses(mailoutbox) == ["1@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "permanent"),
+    [
+        ([(550, b"5.1.1 no such user")], True),
+        ([(553, b"mailbox name not allowed")], True),
+        ([(550, b"5.7.1 relaying denied")], False),
+        ([(450, b"4.2.1 try later")], False),
+        ([(530, b"5.7.0 authentication required")], False),
+        ([(554, b"no service here")], False),
+    ],
+)
+def test_only_a_dead_address_is_given_up_at_once(
+    replies: list[tuple[int, bytes]], permanent: bool
+) -> None:
+    refused = smtplib.SMTPRecipientsRefused({f"{n}@e.com": r for n, r in enumerate(replies)})
+    assert services._is_permanent(refused) is permanent

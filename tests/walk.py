@@ -1,0 +1,121 @@
+"""The life of an account over HTTP, from registration to deletion, against any running service."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+DAY = 86_400
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Api:
+    """A client of one service, with one token at a time."""
+
+    def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
+        self.url = url
+        self.token = ""
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+
+    def __call__(self, method: str, path: str, body: Any = None) -> Answer:
+        request = urllib.request.Request(
+            f"{self.url}/api/v1/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers=self._headers | self._authorization(),
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return self._answer(response.status, response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return self._answer(error.code, error)
+
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @staticmethod
+    def _answer(status: int, response: Any) -> Answer:
+        text = response.read()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(status, json.loads(text) if text else None, headers)
+
+
+def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
+    """Go through every call of the contract; ``read_mail(to)`` returns the next e-mail's text."""
+    password, newer, newest = "  correct horse battery ", "another horse", "a third horse"
+
+    def token_of(text: str, page: str) -> str:
+        match = re.search(rf"{re.escape(url_base)}/{page}/#token=([\w:-]+)", text)
+        assert match, text
+        return match[1]
+
+    assert api("GET", "health/").body == {"status": "ok"}
+    assert api("GET", "health/ready/").body["checks"]["database"] == "ok"
+
+    registration = {
+        "email": "Ana@Example.com",
+        "first_name": "Ana",
+        "last_name": "Souza",
+        "password": password,
+        "phone": "+55 11 96123-4567",
+        "gender": "female",
+        "date_of_birth": "1990-02-28",
+    }
+    registered = api("POST", "auth/register/", registration)
+    assert registered.status == 201, registered
+    assert set(registered.body) == {"user", "token", "expired_at"}
+    assert registered.body["expired_at"] == DAY
+    credentials = {"email": "ana@example.com", "password": password}
+    assert api("POST", "auth/login/", credentials).status == 403
+
+    token = token_of(read_mail("ana@example.com"), "confirm_email")
+    confirmed = api("POST", "auth/confirm_email/", {"token": token})
+    assert confirmed.status == 200, confirmed
+    assert api("POST", "auth/confirm_email/", {"token": token}).status == 400
+
+    login = api("POST", "auth/login/", credentials)
+    assert (login.status, login.headers["cache-control"].count("no-store")) == (200, 1)
+    assert DAY - 60 < login.body["expired_at"] <= DAY
+    assert api("GET", "users/me/").status == 401
+    api.token = login.body["token"]
+    me = api("GET", "users/me/")
+    assert me.body["token"] == api.token
+    user = f"users/{me.body['user']['id']}/"
+    assert api("GET", "users/").body == [api("GET", user).body]
+
+    patched = api("PATCH", user, {"first_name": "Bia", "is_staff": True})
+    assert patched.body | {"first_name": "Bia", "is_staff": False} == patched.body
+    assert api("GET", "users/999999/").status == 404
+
+    change = {"current_password": password, "password": newer}
+    changed = api("POST", "auth/change_password/", change)
+    assert changed.status == 200, changed
+    assert api("GET", "users/me/").status == 401, "the older token must be dead"
+    api.token = changed.body["token"]
+    assert api("GET", "users/me/").status == 200
+    assert "Bia" in read_mail("ana@example.com")
+
+    assert api("POST", "auth/logout/").status == 204
+    assert api("GET", "users/me/").status == 401
+    api.token = ""
+
+    forgotten = api("POST", "auth/forgot_password/", {"email": "ana@example.com"})
+    unknown = api("POST", "auth/forgot_password/", {"email": "nobody@example.com"})
+    assert forgotten[:2] == unknown[:2]
+    token = token_of(read_mail("ana@example.com"), "reset_password")
+    reset = api("POST", "auth/reset_password/", {"token": token, "password": newest})
+    assert reset.status == 200, reset
+    assert api("POST", "auth/reset_password/", {"token": token, "password": newer}).status == 400
+    assert api("POST", "auth/login/", credentials | {"password": newest}).status == 200
+
+    api.token = reset.body["token"]
+    assert api("DELETE", user).status == 204
+    assert api("GET", "users/me/").status == 401
