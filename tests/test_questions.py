@@ -222,7 +222,8 @@ def test_a_secret_is_drawn_once(template: Path, tmp_path: Path) -> None:
 def test_a_secret_is_in_no_other_file(template: Path, tmp_path: Path) -> None:
     service = copy(template, tmp_path / "s")
     files = [path for path in service.rglob("*") if path.is_file()]
-    assert [path.name for path in files if secret(service) in path.read_text()] == [".env"]
+    value = secret(service).encode()
+    assert [path.name for path in files if value in path.read_bytes()] == [".env"]
 
 
 def said(template: Path, folder: Path, capsys: pytest.CaptureFixture[str], **answers: Any) -> str:

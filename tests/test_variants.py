@@ -161,10 +161,10 @@ def test_the_locks_hold_what_is_needed_and_nothing_else(variant: Variant) -> Non
 
 
 def test_the_slug_takes_the_name_of_no_module(variant: Variant) -> None:
-    names: list[str] = json.loads(variant.run("python", "-c", IMPORT_NAMES))
-    refused = (ROOT / "extensions/names.jinja").read_text()
-    public = {name.lower() for name in names if name.isidentifier() and not name.startswith("_")}
-    assert {name for name in public if f'"{name}"' not in refused} == set()
+    modules: list[str] = json.loads(variant.run("python", "-c", IMPORT_NAMES))
+    public = {name.lower() for name in modules if name.isidentifier() and name[0] != "_"}
+    refused = re.findall(r"\w+", (ROOT / "extensions/names.jinja").read_text())
+    assert public <= set(refused)
 
 
 def test_no_secret_goes_into_git(variant: Variant) -> None:

@@ -17,7 +17,7 @@ STYLES = {
 
 # As editors leave them: with spaces that do not break, percent signs of a URL, and the http://
 # that a link dialog puts before what it takes for a host name.
-_SPACE = r"(?:\s|&nbsp;|&#160;|\xa0|%20|%C2%A0)*"
+_SPACE = r"(?:\s|&nbsp;|&#160;|%20|%C2%A0)*"
 _WRITTEN_PLACEHOLDER = re.compile(
     rf"(?:https?://)?(?:\{{\{{|%7B%7B){_SPACE}(\w+){_SPACE}(?:\}}\}}|%7D%7D)", re.IGNORECASE
 )

@@ -38,7 +38,7 @@ INLINE_STYLES = method_decorator(csp_override(_EDITOR_CSP))
 class EmailAdmin(admin.ModelAdmin[Email]):
     """The queue and delivery log: to be read, and to send something again."""
 
-    list_display = ("created_at", "state", "kind", "to", "attempts", "next_attempt_at", "error")
+    list_display = ("created_at", "state", "to", "kind", "attempts", "error", "next_attempt_at")
     list_display_links = ("created_at", "to")
     list_filter = ("state", "kind", "language", "created_at")
     show_facets = admin.ShowFacets.ALWAYS

@@ -75,8 +75,8 @@ def fill_html(html: str, values: Mapping[str, object]) -> str:
         name, value = match[1], str(values[match[1]])
         return escape(value if name.endswith("_url") else _not_a_link(value))
 
-    # Once more after filling in: a value may have become a link's address.
-    return sanitise_html(_PLACEHOLDER.sub(value_of, sanitise_html(html)))
+    # After filling in: a value may have become a link's address.
+    return sanitise_html(_PLACEHOLDER.sub(value_of, html))
 
 
 def _not_a_link(value: str) -> str:

@@ -33,7 +33,7 @@ def open_connection(db: None) -> Iterator[None]:
 
 @api_schema.parametrize()
 @settings(
-    max_examples=10,
+    max_examples=5,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -1,0 +1,68 @@
+"""What a copy costs: beside an empty template, and up to the service's own green tests.
+
+Run by ``nox -s bench``. The two templates are copied in turns, so that a noisy machine disturbs
+both alike.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+UV = os.environ.get("UV", "uv")
+ROUNDS = 7
+EMPTY = '_subdirectory: template\n_min_copier_version: "9.19.0"\n'
+
+
+def seconds(*command: str | Path, cwd: Path, **variables: str) -> float:
+    """Seconds that a program takes. Raises ``CalledProcessError`` where it fails."""
+    start = time.perf_counter()
+    subprocess.run(command, cwd=cwd, env=os.environ | variables, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def copied(template: Path, folder: Path) -> float:
+    copier = Path(sys.executable).with_name("copier")
+    options = ["--defaults", "--quiet", "--vcs-ref", "HEAD"]
+    return seconds(copier, "copy", *options, template, folder, cwd=ROOT)
+
+
+def empty_template(folder: Path) -> Path:
+    """A template without questions that renders one line, in Git as ours is."""
+    (folder / "template").mkdir(parents=True)
+    (folder / "copier.yml").write_text(EMPTY)
+    (folder / "template/README.md").write_text("Empty\n")
+    git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@example.com"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Empty"]):
+        seconds(*git, *command, cwd=folder)
+    return folder
+
+
+def green(folder: Path, cache: Path | None = None) -> float:
+    """Seconds from nothing to a service whose tests have passed."""
+    cached = {"UV_CACHE_DIR": str(cache)} if cache else {}
+    return copied(ROOT, folder) + seconds(UV, "run", "pytest", "-q", cwd=folder, **cached)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        empty = empty_template(folder / "empty")
+        times: dict[str, list[float]] = {"empty": [], "ours": []}
+        for number in range(ROUNDS):
+            times["empty"].append(copied(empty, folder / f"empty-{number}"))
+            times["ours"].append(copied(ROOT, folder / f"ours-{number}"))
+        figures = {name: statistics.median(values) for name, values in times.items()}
+        figures["ratio"] = figures["ours"] / figures["empty"]
+        figures["green, empty package cache"] = green(folder / "cold", folder / "cache")
+        figures["green, full package cache"] = green(folder / "warm", folder / "cache")
+        json.dump(figures, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
