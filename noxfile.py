@@ -155,6 +155,25 @@ def copy_template(session: nox.Session, folder: Path, *arguments: str) -> None:
     )
 
 
+# Benchmarks
+
+
+@nox.session(python=PYTHON)
+def bench(session: nox.Session) -> None:
+    """Measure what a copy costs, and what the service's own calls cost, in ratios of one run."""
+    install(session)
+    if session.run("git", "status", "--porcelain", silent=True, external=True):
+        session.warn("Uncommitted changes make each copy slower: Copier commits them to a clone.")
+    session.run("python", "benchmarks/copy_times.py")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "service")
+        copy_template(session, folder)
+        python = set_up(session, folder)
+        shutil.copy(ROOT / "benchmarks/me.py", folder)
+        with session.chdir(folder):
+            session.run(str(python), "me.py", external=True)
+
+
 # Demo
 
 HOST = "127.0.0.1"

@@ -4,8 +4,8 @@ Run by ``nox -s bench``. The two templates are copied in turns, so that a noisy 
 both alike.
 """
 
-import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +22,9 @@ EMPTY = '_subdirectory: template\n_min_copier_version: "9.19.0"\n'
 def seconds(*command: str | Path, cwd: Path, **variables: str) -> float:
     """Seconds that a program takes. Raises ``CalledProcessError`` where it fails."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=cwd, env=os.environ | variables, check=True, capture_output=True)
+    # Without byte code, every start would compile every package again.
+    environment = {**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
@@ -53,15 +55,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         empty = empty_template(folder / "empty")
-        times: dict[str, list[float]] = {"empty": [], "ours": []}
+        times: dict[str, list[float]] = {"an empty template": [], "this template": []}
         for number in range(ROUNDS):
-            times["empty"].append(copied(empty, folder / f"empty-{number}"))
-            times["ours"].append(copied(ROOT, folder / f"ours-{number}"))
-        figures = {name: statistics.median(values) for name, values in times.items()}
-        figures["ratio"] = figures["ours"] / figures["empty"]
-        figures["green, empty package cache"] = green(folder / "cold", folder / "cache")
-        figures["green, full package cache"] = green(folder / "warm", folder / "cache")
-        json.dump(figures, sys.stdout)
+            times["an empty template"].append(copied(empty, folder / f"empty-{number}"))
+            times["this template"].append(copied(ROOT, folder / f"ours-{number}"))
+        cold = green(folder / "cold", folder / "cache")
+        warm = green(folder / "warm", folder / "cache")
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"copier copy, median of {ROUNDS}, in seconds")
+    for name, value in medians.items():
+        print(f"  {name:<28} {value:6.2f}")
+    print(f"  {'ratio':<28} {medians['this template'] / medians['an empty template']:6.2f}")
+    print("copier copy, then uv run pytest, in seconds")
+    print(f"  {'with an empty package cache':<28} {cold:6.2f}")
+    print(f"  {'with a full package cache':<28} {warm:6.2f}")
 
 
 if __name__ == "__main__":

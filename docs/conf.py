@@ -1,0 +1,18 @@
+"""The documentation's site: ``nox -s docs``. Nothing in it is loaded from elsewhere."""
+
+project = "copier-django-api"
+html_title = project
+
+extensions = ["myst_parser"]
+exclude_patterns = ["_build"]
+
+# A link to a heading is checked as well.
+myst_heading_anchors = 3
+
+# The pages read the same in the repository, so a link leads to a file there.
+myst_links_external_new_tab = False
+
+html_theme = "furo"
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
