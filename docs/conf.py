@@ -9,9 +9,6 @@ exclude_patterns = ["_build"]
 # A link to a heading is checked as well.
 myst_heading_anchors = 3
 
-# The pages read the same in the repository, so a link leads to a file there.
-myst_links_external_new_tab = False
-
 html_theme = "furo"
 html_copy_source = False
 html_show_copyright = False

@@ -45,7 +45,7 @@ def answers_of(folder: Path) -> dict[str, Any]:
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     """Run a program as from a clean shell. Where it fails, so does the test, with its output."""
     ours = re.compile(
-        r"(VIRTUAL_ENV|UV_PROJECT_ENVIRONMENT|DATABASE_URL|(DJANGO|PYTEST|COV|NOX)_.*|PYTHON.*)$"
+        r"(VIRTUAL_ENV|UV_PYTHON|UV_PROJECT_|DATABASE_URL|DJANGO_|PYTEST|PYTHON|NOX_)"
     )
     environment = {name: value for name, value in os.environ.items() if not ours.match(name)}
     result = subprocess.run(

@@ -44,7 +44,7 @@ PRODUCTION = {
 }
 DATABASE_URLS = {
     "postgres": "postgres://user:password@db.example.com:5432/service",
-    "sqlite": "sqlite:////var/lib/service/db.sqlite3",
+    "sqlite": "sqlite:///db.sqlite3",
 }
 
 # Prints the names under which the installed packages are imported.
