@@ -155,6 +155,16 @@ def copy_template(session: nox.Session, folder: Path, *arguments: str) -> None:
     )
 
 
+@nox.session(python=PYTHON)
+def docs(session: nox.Session) -> None:
+    """Make the documentation's site in docs/_build; a link that leads nowhere fails."""
+    install(session)
+    session.run(
+        *["sphinx-build", "--fail-on-warning", "--nitpicky", "--fresh-env", "--quiet"],
+        *["docs", "docs/_build"],
+    )
+
+
 # Benchmarks
 
 

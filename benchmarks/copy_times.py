@@ -16,7 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 UV = os.environ.get("UV", "uv")
 ROUNDS = 7
-EMPTY = '_subdirectory: template\n_min_copier_version: "9.19.0"\n'
 
 
 def seconds(*command: str | Path, cwd: Path, **variables: str) -> float:
@@ -34,13 +33,15 @@ def copied(template: Path, folder: Path) -> float:
     return seconds(copier, "copy", *options, template, folder, cwd=ROOT)
 
 
-def empty_template(folder: Path) -> Path:
-    """A template without questions that renders one line, in Git as ours is."""
-    (folder / "template").mkdir(parents=True)
-    (folder / "copier.yml").write_text(EMPTY)
-    (folder / "template/README.md").write_text("Empty\n")
+def empty_template(folder: Path, files: list[Path]) -> Path:
+    """A template without questions, in Git as ours is, whose files are empty."""
+    for file in files:
+        path = folder / "template" / file.with_name(file.name.removesuffix(".jinja"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (folder / "copier.yml").write_text("_subdirectory: template\n")
     git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@example.com"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Empty"]):
+    for command in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-qm", "Empty"]):
         seconds(*git, *command, cwd=folder)
     return folder
 
@@ -54,19 +55,26 @@ def green(folder: Path, cache: Path | None = None) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        empty = empty_template(folder / "empty")
-        times: dict[str, list[float]] = {"an empty template": [], "this template": []}
+        files = [path for path in (ROOT / "template").rglob("*") if path.is_file()]
+        templates = {
+            "one empty file": empty_template(folder / "one", [Path("README.md")]),
+            f"{len(files)} empty files": empty_template(
+                folder / "many", [path.relative_to(ROOT / "template") for path in files]
+            ),
+            "this template": ROOT,
+        }
+        times: dict[str, list[float]] = {label: [] for label in templates}
         for number in range(ROUNDS):
-            times["an empty template"].append(copied(empty, folder / f"empty-{number}"))
-            times["this template"].append(copied(ROOT, folder / f"ours-{number}"))
+            for label, template in templates.items():
+                times[label].append(copied(template, folder / f"{label}-{number}"))
         cold = green(folder / "cold", folder / "cache")
         warm = green(folder / "warm", folder / "cache")
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"copier copy, median of {ROUNDS}, in seconds")
+    floor = medians["one empty file"]
     for name, value in medians.items():
-        print(f"  {name:<28} {value:6.2f}")
-    print(f"  {'ratio':<28} {medians['this template'] / medians['an empty template']:6.2f}")
+        print(f"  {name:<28} {value:6.2f}  {value / floor:5.2f}x")
     print("copier copy, then uv run pytest, in seconds")
     print(f"  {'with an empty package cache':<28} {cold:6.2f}")
     print(f"  {'with a full package cache':<28} {warm:6.2f}")

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from _pytest.outcomes import Failed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support import OPTIONS, ROOT, UV, copy, run, tracked
@@ -118,6 +119,40 @@ def test_production_settings(variant: Variant) -> None:
         DATABASE_URL=DATABASE_URLS[variant.answers["database"]],
     )
     assert "no issues (0 silenced)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DJANGO_SECRET_KEY", ""),
+        ("DJANGO_SECRET_KEY", "short"),
+        ("DJANGO_ALLOWED_HOSTS", ""),
+        ("DJANGO_ALLOWED_HOSTS", "*"),
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "oracle"),
+        ("URL_BASE", "http://api.example.com"),
+        ("EMAIL_HOST", ""),
+        ("EMAIL_PORT", "smtp"),
+        ("DJANGO_DEBUG", "true"),
+        ("REGISTER_RETURNS_CONFIRM_TOKEN", "true"),
+    ],
+)
+def test_production_names_what_it_refuses(variant: Variant, name: str, value: str) -> None:
+    (variant.folder / ".env").rename(variant.folder / ".env.away")
+    production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
+    environment = {**production, name: value} if value else without(production, name)
+    try:
+        with pytest.raises(Failed) as failed:
+            variant.manage("check", **environment)
+    finally:
+        (variant.folder / ".env.away").rename(variant.folder / ".env")
+    line = str(failed.value).splitlines()[-1]
+    assert line.startswith(f'Configuration error: Environment variable "{name}" ')
+    assert "Traceback" not in str(failed.value)
+
+
+def without(variables: dict[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in variables.items() if key != name}
 
 
 def test_its_own_tests(variant: Variant) -> None:

@@ -1,10 +1,13 @@
 """The service's addresses. The API's own are in ``apps.api.urls_v1``."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 
 from apps.api.errors import ApiNotFoundView
 from apps.api.schema import RedocView, SchemaView, SwaggerView
+
+admin.site.site_header = admin.site.site_title = settings.SERVICE_NAME
 
 urlpatterns = [
     path("admin/", admin.site.urls),

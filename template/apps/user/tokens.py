@@ -3,7 +3,7 @@
 A one-time token is signed (``django.core.signing``), salted with its purpose, so that no kind
 opens another's door, and holds a fingerprint of the state that it is meant to change. Using it
 changes that state: so it works once, and it dies with the state that it was made for.
-OWASP ASVS 5.0: 6.4.1, 6.4.4, 7.2.1, 9.1.1, 9.2.2.
+OWASP ASVS 5.0: 6.4.1, 6.4.3, 7.2.1, 9.1.1, 9.2.2.
 """
 
 import hashlib

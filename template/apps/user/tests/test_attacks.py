@@ -10,10 +10,12 @@ import jwt
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.hashers import identify_hasher, make_password
+from django.core.cache import cache
 from django.core.checks import run_checks
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models.expressions import RawSQL
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.response import Response
@@ -40,7 +42,7 @@ def bearer(token: str) -> APIClient:
 
 
 class TestOneTimeTokens:
-    """6.4.1, 6.4.4, 9.2.2"""
+    """6.4.1, 6.4.3, 9.2.2"""
 
     def test_works_once(self, api: APIClient, user: User) -> None:
         token = reset_password_token.issue(user).token
@@ -311,10 +313,48 @@ class TestThrottles:
         ]
         assert codes == [401] * 5 + [429, 401]
 
+    def test_the_admins_login_counts_as_well(self, api: APIClient) -> None:
+        admin = User.objects.create_superuser("ana@example.com", PASSWORD)
+        login = {"username": admin.email, "password": PASSWORD}
+        self.tries(api, 3)
+        refused = Client().post("/admin/login/", login)
+        assert (
+            refused.status_code,
+            "throttled" in str(refused.context["form"].errors.as_json()),
+        ) == (200, True)
+        cache.clear()
+        assert Client().post("/admin/login/?next=/admin/", login).status_code == 302
+
     def test_mails_to_one_mailbox(self, api: APIClient, user: User, delivered: Delivered) -> None:
         for _number in range(5):
             api.post(f"{AUTH}/forgot_password/", {"email": user.email})
         assert len(delivered()) == 3
+
+
+class TestLog:
+    """16.3.1, 16.2.5: what happened and to whom, and no secret."""
+
+    @pytest.fixture
+    def events(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+        caplog.set_level("INFO")
+
+        def logged() -> list[str]:
+            names = [r.msg["event"] for r in caplog.records if isinstance(r.msg, dict)]
+            return [name for name in names if name != "request_finished"]
+
+        return logged
+
+    def test_logins(self, api: APIClient, user: User, events: Callable[[], list[str]]) -> None:
+        for password in ("wrong", PASSWORD):
+            api.post(f"{AUTH}/login/", {"email": user.email, "password": password})
+        assert events() == ["login_failed", "login"]
+
+    def test_no_secret(self, api: APIClient, user: User, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG")
+        token = reset_password_token.issue(user).token
+        answer = api.post(f"{AUTH}/reset_password/", {"token": token, "password": "another horse"})
+        for secret in (token, "another horse", answer.json()["token"], user.email):
+            assert secret not in caplog.text
 
 
 class TestPasswords:
