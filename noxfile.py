@@ -4,7 +4,6 @@ import itertools
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -214,7 +213,7 @@ Log in:
     -d '{{"email": "{email}", "password": "{password}"}}'
 
 The server goes on after this command; its log is {log}.
-Stop it: kill -INT {pid}
+Stop it: kill {pid}
 """
 
 
@@ -264,9 +263,6 @@ def set_up(session: nox.Session, folder: Path) -> Path:
 
 def serve(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
     """Start a server that outlives this program."""
-    # A script's background job ignores SIGINT, and the server would inherit that: nothing could
-    # stop it as Ctrl-C does, which stops its database too.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with log.open("w") as output:
         return subprocess.Popen(
             command,

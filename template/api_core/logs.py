@@ -4,6 +4,7 @@ Every line of a request carries its ``request_id``; django-structlog adds it, as
 one line when a request ends. https://django-structlog.readthedocs.io/
 """
 
+import sys
 from typing import Any
 
 import structlog
@@ -33,7 +34,11 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
     renderers: list[Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     return {
         "version": 1,
