@@ -51,6 +51,9 @@ def tests(session: nox.Session) -> None:
 # true and false.
 OPTIONS = {
     'database == "postgres"': {True: "database=postgres", False: "database=sqlite"},
+    "use_channels": {True: "use_channels=yes", False: "use_channels=no"},
+    "use_event_sync": {True: "use_event_sync=yes", False: "use_event_sync=no"},
+    "use_docker": {True: "use_docker=yes", False: "use_docker=no"},
 }
 
 # How a service's own developers lock it; the settings are in its pyproject.toml.

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,42 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template"
 UV = os.environ.get("UV", "uv")
 
-# Answers that change what a service is made of: every combination of them is a variant. An
-# option with files, packages or settings of its own gets a line here.
-OPTIONS = {
+type Answers = dict[str, Any]
+
+# Answers that change a service's code: every combination of them is installed and tested.
+CODE_OPTIONS: dict[str, list[str | bool]] = {
     "database": ["postgres", "sqlite"],
+    "use_channels": [True, False],
+    "use_event_sync": [True, False],
     "language_code": ["pt-br", "en-us"],
 }
+# Answers that add files beside the code: spread over those, so that any two answers meet.
+FILE_OPTIONS: dict[str, list[str | bool]] = {
+    "use_docker": [True, False],
+    "ci_provider": ["github", "gitlab", "none"],
+}
+OPTIONS = CODE_OPTIONS | FILE_OPTIONS
+
+
+def combinations_of(options: dict[str, list[str | bool]]) -> list[Answers]:
+    return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
+
+
+def spread(codes: list[Answers], files: list[Answers]) -> list[Answers]:
+    """Give each of the codes one of the files' combinations, in turn."""
+    return [code | next_files for code, next_files in zip(codes, cycle(files), strict=False)]
+
+
+VARIANTS = spread(combinations_of(CODE_OPTIONS), combinations_of(FILE_OPTIONS))
+
+
+def name_of(answers: Answers) -> str:
+    """A variant's name, such as ``postgres-channels-pt-br-docker-github``."""
+    names = (
+        question.removeprefix("use_") if answer is True else answer
+        for question, answer in answers.items()
+    )
+    return "-".join(name for name in names if isinstance(name, str))
 
 
 def tracked(folder: Path) -> list[Path]:
@@ -30,9 +62,9 @@ def tracked(folder: Path) -> list[Path]:
     return sorted(file for file in files if (folder / file).is_file())
 
 
-def copy(template: Path, folder: Path, *, only: str = "", **answers: Any) -> Path:
-    """Make a service with the default answers but for those given; `only` renders one file."""
-    exclude = ["*", f"!/{only}"] if only else []
+def copy(template: Path, folder: Path, *, only: Sequence[str] = (), **answers: Any) -> Path:
+    """Make a service with the default answers but for those given, or `only` some files of it."""
+    exclude = ["*", *(f"!/{file}" for file in only)] if only else []
     copier.run_copy(str(template), folder, data=answers, defaults=True, quiet=True, exclude=exclude)
     return folder
 

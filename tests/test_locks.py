@@ -12,7 +12,7 @@ import pytest
 from jinja2 import Environment, FileSystemLoader
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support import OPTIONS, ROOT, TEMPLATE, copy, tracked
+from support import ROOT, TEMPLATE, VARIANTS, copy, name_of, tracked
 
 LOCKS = ["requirements.txt", "requirements-dev.txt"]
 
@@ -33,12 +33,12 @@ def pinned(requirements: list[str]) -> Pins:
     return pins
 
 
-@pytest.fixture(scope="module", params=OPTIONS["database"])
+@pytest.fixture(scope="module", params=VARIANTS, ids=name_of)
 def service(
     request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
-    return copy(template, folder / "service", database=request.param)
+    folder = tmp_path_factory.mktemp("service")
+    return copy(template, folder, only=["pyproject.toml", *LOCKS], **request.param)
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_a_lock_is_whole_and_names_no_place(service: Path, name: str) -> None:
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_variant_has_the_same_versions(template: Path, tmp_path: Path, name: str) -> None:
     variants = [
-        locked(copy(template, tmp_path / database, only=name, database=database) / name)
-        for database in OPTIONS["database"]
+        locked(copy(template, tmp_path / name_of(answers), only=[name], **answers) / name)
+        for answers in VARIANTS
     ]
     for one, another in combinations(variants, 2):
         assert all(one[package] == another[package] for package in one.keys() & another.keys())

@@ -17,7 +17,7 @@ ANSWERS = ".copier-answers.yml"
 def ask(template: Path, tmp_path: Path) -> Any:
     """Answer some questions, take the defaults of the others, and return all answers."""
     folders = (tmp_path / str(number) for number in count())
-    return lambda **answers: answers_of(copy(template, next(folders), only=ANSWERS, **answers))
+    return lambda **answers: answers_of(copy(template, next(folders), only=[ANSWERS], **answers))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_a_choice_is_held_to_the_choices(ask: Any, question: str) -> None:
 def test_the_answers_do_not_depend_on_the_folder_or_on_chance(
     template: Path, tmp_path: Path
 ) -> None:
-    one = copy(template, tmp_path / "one", only=ANSWERS)
-    another = copy(template, tmp_path / "another", only=ANSWERS)
+    one = copy(template, tmp_path / "one", only=[ANSWERS])
+    another = copy(template, tmp_path / "another", only=[ANSWERS])
     assert answers_of(one) == answers_of(another)
 
 
@@ -190,7 +190,7 @@ def test_the_licence_names_its_holder_and_no_year(
     template: Path, tmp_path: Path, licence: str, text: str
 ) -> None:
     service = copy(
-        template, tmp_path / "s", only="LICENSE", license=licence, author_name="Ana & Co"
+        template, tmp_path / "s", only=["LICENSE"], license=licence, author_name="Ana & Co"
     )
     written = (service / "LICENSE").read_text()
     assert text in written
@@ -204,7 +204,7 @@ def secret(service: Path) -> str:
 
 
 def test_a_secret_is_strong_and_drawn_for_each_copy(template: Path, tmp_path: Path) -> None:
-    secrets = [secret(copy(template, tmp_path / str(number), only=".env")) for number in range(3)]
+    secrets = [secret(copy(template, tmp_path / str(number), only=[".env"])) for number in range(3)]
     assert len(set(secrets)) == 3
     for value in secrets:
         assert len(value) == 64
@@ -214,9 +214,9 @@ def test_a_secret_is_strong_and_drawn_for_each_copy(template: Path, tmp_path: Pa
 
 
 def test_a_secret_is_drawn_once(template: Path, tmp_path: Path) -> None:
-    service = copy(template, tmp_path / "s", only=".env")
+    service = copy(template, tmp_path / "s", only=[".env"])
     first = secret(service)
-    assert secret(copy(template, service, only=".env")) == first
+    assert secret(copy(template, service, only=[".env"])) == first
 
 
 def test_a_secret_is_in_no_other_file(template: Path, tmp_path: Path) -> None:

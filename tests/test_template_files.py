@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support import ROOT, TEMPLATE, copy, tracked
+from jinja2 import Template
+from support import OPTIONS, ROOT, TEMPLATE, Answers, combinations_of, copy, name_of, tracked
 
 FILES = [file for file in tracked(TEMPLATE) if file.name != "{{_copier_conf.answers_file}}.jinja"]
 EXCLUDE: list[str] = yaml.safe_load((ROOT / "copier.yml").read_text())["_exclude"]
@@ -40,22 +41,21 @@ def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
     assert list(TEMPLATE.glob(path)) or list(TEMPLATE.glob(f"{path}.jinja"))
 
 
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
-def test_no_folder_is_left_empty(template: Path, tmp_path: Path, database: str) -> None:
-    service = copy(template, tmp_path / "service", database=database)
+@pytest.mark.parametrize("answers", combinations_of(OPTIONS), ids=name_of)
+def test_any_combination_of_answers(template: Path, tmp_path: Path, answers: Answers) -> None:
+    """What must be true of every combination; those of VARIANTS are run as well."""
+    service = copy(template, tmp_path / "service", **answers)
     folders = [path for path in service.rglob("*") if path.is_dir()]
     assert folders
     assert not [folder for folder in folders if not any(folder.iterdir())]
-
-
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
-def test_a_row_leaves_its_files_out(template: Path, tmp_path: Path, database: str) -> None:
-    service = copy(template, tmp_path / "service", database=database)
-    assert (service / "common" / "embedded_postgres").exists() == (database == "postgres")
+    for row in ROWS:
+        path = row.split("%}/")[1].removesuffix("{% endif %}")
+        excluded = bool(Template(row).render(answers))
+        assert any(service.glob(path)) != excluded, row
 
 
 def test_the_answers_file_tells_the_answers_alone(template: Path, tmp_path: Path) -> None:
-    service = copy(template, tmp_path / "service", only=".copier-answers.yml")
+    service = copy(template, tmp_path / "service", only=[".copier-answers.yml"])
     answers: dict[str, Any] = yaml.safe_load((service / ".copier-answers.yml").read_text())
     questions = yaml.safe_load((ROOT / "copier.yml").read_text())
     assert set(answers) - {"_src_path", "_commit"} == {

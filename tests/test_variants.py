@@ -5,20 +5,25 @@ import re
 import secrets
 import tomllib
 from importlib.metadata import distributions
-from itertools import product
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from _pytest.outcomes import Failed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support import OPTIONS, ROOT, UV, copy, run, tracked
-
-Answers = dict[str, str]
-
-VARIANTS: list[Answers] = [
-    dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())
-]
+from support import (
+    OPTIONS,
+    ROOT,
+    UV,
+    VARIANTS,
+    Answers,
+    combinations_of,
+    copy,
+    name_of,
+    run,
+    tracked,
+)
 
 # Texts that try the limits of what the questions take.
 TEXTS = {
@@ -28,7 +33,7 @@ TEXTS = {
 }
 
 # What a variant must not mention, by the answer that leaves it out.
-FOREIGN = {
+FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
 }
 
@@ -76,20 +81,23 @@ class Variant:
         return {file: (self.folder / file).read_text() for file in files}
 
 
-def name(answers: Answers) -> str:
-    return "-".join(answers.values())
+@pytest.mark.parametrize("questions", list(combinations(OPTIONS, 2)), ids="-".join)
+def test_any_two_answers_meet_in_a_variant(questions: tuple[str, str]) -> None:
+    met = [{question: variant[question] for question in questions} for variant in VARIANTS]
+    for pair in combinations_of({question: OPTIONS[question] for question in questions}):
+        assert pair in met
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(answers, id=name(answers), marks=pytest.mark.xdist_group(name(answers)))
+        pytest.param(answers, id=name_of(answers), marks=pytest.mark.xdist_group(name_of(answers)))
         for answers in VARIANTS
     ],
 )
 def variant(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Variant:
     answers: Answers = request.param
-    folder = copy(template, short_path / name(answers), **TEXTS, **answers)
+    folder = copy(template, short_path / name_of(answers), **TEXTS, **answers)
     run("git", "init", "--quiet", cwd=folder)
     run(UV, "venv", "--quiet", cwd=folder)
     lock = folder / "requirements-dev.txt"

@@ -1,6 +1,11 @@
 """What load balancers and orchestrators ask: is the process alive, can it do its work."""
 
+from collections.abc import Callable
+from typing import Literal
+
+from django.conf import settings
 from django.db import DatabaseError, connection
+from django.utils.module_loading import import_string
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers, status
 from rest_framework.authentication import BaseAuthentication
@@ -11,24 +16,37 @@ from structlog import get_logger
 
 logger = get_logger(__name__)
 
+# ``warning`` is for people who watch: requests still come.
+type State = Literal["ok", "warning", "unavailable"]
+
 READINESS = inline_serializer(
     "Readiness",
     {
         "status": serializers.ChoiceField(["ok", "unavailable"]),
-        "checks": serializers.DictField(child=serializers.ChoiceField(["ok", "unavailable"])),
+        "checks": serializers.DictField(
+            child=serializers.ChoiceField(["ok", "warning", "unavailable"])
+        ),
     },
 )
 
 
-def database_answers() -> bool:
+def check_database() -> State:
     """Say whether a query reaches the database; the reason of a failure goes to the log."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
         logger.warning("database_unavailable", error=str(error))
-        return False
-    return True
+        return "unavailable"
+    return "ok"
+
+
+def run_checks() -> dict[str, State]:
+    """Return what each of ``settings.READINESS_CHECKS`` says, by its name."""
+    checks: dict[str, Callable[[], State]] = {
+        name: import_string(path) for name, path in settings.READINESS_CHECKS.items()
+    }
+    return {name: check() for name, check in checks.items()}
 
 
 class HealthView(APIView):
@@ -54,12 +72,9 @@ class ReadinessView(APIView):
         auth=[],
     )
     def get(self, request: Request) -> Response:
-        answers = {"database": database_answers()}
-        ready = all(answers.values())
+        checks = run_checks()
+        ready = "unavailable" not in checks.values()
         return Response(
-            {
-                "status": "ok" if ready else "unavailable",
-                "checks": {name: "ok" if ok else "unavailable" for name, ok in answers.items()},
-            },
+            {"status": "ok" if ready else "unavailable", "checks": checks},
             status=status.HTTP_200_OK if ready else status.HTTP_503_SERVICE_UNAVAILABLE,
         )

@@ -1,7 +1,10 @@
 import pytest
 from django.db import connection
 from django.db.utils import OperationalError
+from pytest_django import Settings
 from rest_framework.test import APIClient
+
+from apps.api.health import State
 
 
 def test_health(api: APIClient) -> None:
@@ -14,7 +17,8 @@ def test_health(api: APIClient) -> None:
 def test_ready(api: APIClient) -> None:
     response = api.get("/api/v1/health/ready/")
     assert response.status_code == 200
-    assert response.json() == {"status": "ok", "checks": {"database": "ok"}}
+    assert response.json()["status"] == "ok"
+    assert response.json()["checks"]["database"] == "ok"
 
 
 @pytest.mark.django_db
@@ -25,4 +29,16 @@ def test_not_ready(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "cursor", fail)
     response = api.get("/api/v1/health/ready/")
     assert response.status_code == 503
-    assert response.json() == {"status": "unavailable", "checks": {"database": "unavailable"}}
+    assert response.json()["status"] == "unavailable"
+    assert response.json()["checks"]["database"] == "unavailable"
+
+
+def check_queue() -> State:
+    return "warning"
+
+
+def test_a_warning_keeps_the_service_in_rotation(api: APIClient, settings: Settings) -> None:
+    settings.READINESS_CHECKS = {"queue": f"{__name__}.check_queue"}
+    response = api.get("/api/v1/health/ready/")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "checks": {"queue": "warning"}}
