@@ -1,6 +1,7 @@
 """The contract of ``/api/v1/users/``."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -8,6 +9,7 @@ from django.core.mail import EmailMessage
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
+from apps.user import services
 from apps.user.api.serializers import ACCESS, NEVER_SHOWN, PROFILE, READ_ONLY
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, token_in
@@ -91,6 +93,24 @@ def test_another_user_is_not_found(user_api: APIClient, method: str) -> None:
     assert getattr(user_api, method)(f"{USERS}{other.pk}/", {}).status_code == 404
     other.refresh_from_db()
     assert other.first_name == "Other"
+
+
+def test_not_found_names_no_model(user_api: APIClient) -> None:
+    response = user_api.get(f"{USERS}0/", headers={"Accept-Language": "pt-BR"})
+    assert response.json() == {"detail": "Não encontrado.", "code": "not_found"}
+
+
+def test_a_user_deleted_while_being_changed(
+    user_api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update_profile = services.update_profile
+
+    def too_late(user: User, **fields: Any) -> User:
+        User.objects.all().delete()
+        return update_profile(user, **fields)
+
+    monkeypatch.setattr(services, "update_profile", too_late)
+    assert user_api.patch(f"{USERS}{user.pk}/", {"first_name": "Eva"}).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["", "me/", "1/"])
