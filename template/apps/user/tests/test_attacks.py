@@ -246,7 +246,7 @@ class TestThrottles:
 
     @pytest.fixture(autouse=True)
     def three_tries(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for scope in ("login-account", "mail-account"):
+        for scope in ("login-account", "mail-account", "register-account"):
             monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, scope, "3/min")
         monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "5/min")
 
@@ -273,7 +273,10 @@ class TestThrottles:
     def test_per_address(self, api: APIClient) -> None:
         assert self.tries(api, 6, vary="email") == [401] * 5 + [429]
 
-    def test_a_forwarded_address_is_not_believed(self, api: APIClient) -> None:
+    def test_a_forwarded_address_is_not_believed(
+        self, api: APIClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api_settings, "NUM_PROXIES", 0)
         assert self.tries(api, 4, vary="HTTP_X_FORWARDED_FOR")[-1] == 429
         codes = [
             api.post(
@@ -329,6 +332,32 @@ class TestThrottles:
         for _number in range(5):
             api.post(f"{AUTH}/forgot_password/", {"email": user.email})
         assert len(delivered()) == 3
+
+    def test_registrations_of_one_address(
+        self, api: APIClient, user: User, delivered: Delivered
+    ) -> None:
+        """Each sends its owner an e-mail."""
+        body = registration(email=user.email)
+        codes = [
+            api.post(f"{AUTH}/register/", body, REMOTE_ADDR=f"192.0.2.{number}").status_code
+            for number in range(4)
+        ]
+        assert codes == [400] * 3 + [429]
+        assert len(delivered()) == 3
+
+    def test_changes_of_the_address(
+        self, user_api: APIClient, user: User, delivered: Delivered
+    ) -> None:
+        """Each sends an e-mail to anyone, or tells that an address has an account."""
+        own = f"/api/v1/users/{user.pk}/"
+        codes = [
+            user_api.patch(own, {"email": f"victim{number}@example.com"}).status_code
+            for number in range(4)
+        ]
+        assert codes == [200] * 3 + [429]
+        same = {"email": user.email.upper(), "first_name": "Eva", "last_name": "Reis"}
+        assert user_api.put(own, same).status_code == 200
+        assert user_api.patch(own, {"first_name": "Bia"}).status_code == 200
 
 
 class TestLog:

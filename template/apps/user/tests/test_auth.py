@@ -29,7 +29,8 @@ def test_login(api: APIClient, user: User) -> None:
     assert user.last_login
 
 
-def test_register_then_confirm(api: APIClient, delivered: Delivered) -> None:
+def test_register_then_confirm(api: APIClient, delivered: Delivered, settings: Settings) -> None:
+    settings.REGISTER_RETURNS_CONFIRM_TOKEN = True
     response = api.post(f"{AUTH}/register/", registration(email="Bia@Example.com"))
     assert response.status_code == 201
     body = response.json()
@@ -147,6 +148,7 @@ def test_resend_confirmation(api: APIClient, delivered: Delivered) -> None:
 
 
 def test_login_needs_a_confirmed_address(api: APIClient, settings: Settings) -> None:
+    settings.REQUIRE_CONFIRMED_EMAIL = True
     user = make_user(email_confirmed_at=None)
     credentials = {"email": user.email, "password": PASSWORD}
     refused = api.post(f"{AUTH}/login/", credentials)
