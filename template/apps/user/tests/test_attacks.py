@@ -59,10 +59,12 @@ class TestOneTimeTokens:
         token = confirm_email_token.issue(make_user(email_confirmed_at=None)).token
         body = {"token": token, "password": "another horse"}
         assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+        assert reset_password_token.user_id(token) is None
 
     def test_reset_does_not_confirm_an_address(self, api: APIClient) -> None:
         token = reset_password_token.issue(make_user(email_confirmed_at=None)).token
         assert api.post(f"{AUTH}/confirm_email/", {"token": token}).status_code == 400
+        assert confirm_email_token.user_id(token) is None
 
     def test_opens_no_endpoint_as_a_jwt(self, user: User) -> None:
         assert bearer(reset_password_token.issue(user).token).get(ME).status_code == 401
@@ -401,7 +403,10 @@ class TestPasswords:
         assert (right.status_code, trimmed.status_code) == (200, 401)
 
     def test_is_never_shown(self, user_api: APIClient, user: User) -> None:
-        assert user.password not in user_api.get("/api/v1/users/").content.decode()
+        for path in ("/api/v1/users/", ME):
+            body = user_api.get(path).content.decode()
+            assert "password" not in body
+            assert user.password not in body
 
 
 class TestAddresses:

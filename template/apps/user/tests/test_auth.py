@@ -104,6 +104,18 @@ def test_forgot_then_reset(api: APIClient, user: User, delivered: Delivered) -> 
     assert delivered()[1].to == [user.email]
 
 
+def test_a_reset_confirms_the_address(api: APIClient, settings: Settings) -> None:
+    """The link came to that mailbox."""
+    settings.REQUIRE_CONFIRMED_EMAIL = True
+    user = make_user(email_confirmed_at=None)
+    issued = services.forgot_password(email=user.email)
+    assert issued
+    body = {"token": issued.token, "password": "another horse"}
+    assert api.post(f"{AUTH}/reset_password/", body).status_code == 200
+    credentials = {"email": user.email, "password": "another horse"}
+    assert api.post(f"{AUTH}/login/", credentials).status_code == 200
+
+
 def test_the_service_behind_forgot_password_returns_the_token(api: APIClient, user: User) -> None:
     issued = services.forgot_password(email=user.email)
     assert issued

@@ -1,6 +1,7 @@
 """The contract of ``/api/v1/users/``."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,12 +9,12 @@ from django.contrib.auth.models import Group
 from django.core.mail import EmailMessage
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
 
 from apps.user import services
 from apps.user.api.serializers import ACCESS, NEVER_SHOWN, PROFILE, READ_ONLY
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, token_in
-from apps.user.tokens import issue_jwt
 
 Delivered = Callable[[], Sequence[EmailMessage]]
 USERS = "/api/v1/users/"
@@ -44,10 +45,13 @@ def test_me(user_api: APIClient, user: User) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-def test_me_returns_the_token_of_the_header(api: APIClient, user: User) -> None:
-    token = issue_jwt(user).token
-    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    assert api.get(f"{USERS}me/").json()["token"] == token
+def test_me_returns_the_token_and_what_it_has_left(api: APIClient, user: User) -> None:
+    jwt = AccessToken.for_user(user)
+    jwt.set_exp(lifetime=timedelta(minutes=10))
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {jwt}")
+    body = api.get(f"{USERS}me/").json()
+    assert body["token"] == str(jwt)
+    assert 590 <= body["expired_at"] <= 600
 
 
 def test_me_asks_the_database_once(
