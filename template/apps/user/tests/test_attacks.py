@@ -318,6 +318,17 @@ class TestThrottles:
         ]
         assert codes == [401] * 5 + [429, 401]
 
+    def test_ipv4_customers_on_an_ipv6_socket_are_several(self, api: APIClient) -> None:
+        codes = [
+            api.post(
+                f"{AUTH}/login/",
+                {"email": f"{number}@example.com", "password": "wrong"},
+                REMOTE_ADDR=f"::ffff:192.0.2.{customer}",
+            ).status_code
+            for customer, number in [*((1, number) for number in range(6)), (2, 6)]
+        ]
+        assert codes == [401] * 5 + [429, 401]
+
     def test_the_admins_login_counts_as_well(self, api: APIClient) -> None:
         admin = User.objects.create_superuser("ana@example.com", PASSWORD)
         login = {"username": admin.email, "password": PASSWORD}
