@@ -5,8 +5,6 @@ class CloseCode(IntEnum):
     """Why the service closes a WebSocket (RFC 6455, section 7.4; 4000 and above are ours)."""
 
     MESSAGE_TOO_BIG = 1009
-    # For a server that lets an application send no code below 3000, as Daphne does.
-    MESSAGE_TOO_BIG_HERE = 4009
     NOT_AUTHENTICATED = 4401
     TOO_MANY_CONNECTIONS = 4409
     TOO_MANY_MESSAGES = 4429

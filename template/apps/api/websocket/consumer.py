@@ -54,14 +54,10 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         """Close with a code, which an open connection alone can tell."""
         if self._code is not None:
             return
-        self._code = code
+        self._code = int(code)
         if not self._accepted:
             await self.accept()
-        try:
-            await self.close(int(code))
-        except Exception:  # noqa: BLE001 - Daphne refuses codes below 3000 with no class of its own
-            self._code = CloseCode.MESSAGE_TOO_BIG_HERE
-            await self.close(int(self._code))
+        await self.close(self._code)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async with self.on_close:
@@ -117,7 +113,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
 
     async def websocket_disconnect(self, message: Any) -> None:
         if self._code is None:
-            self._code = message.get("code", 1006)
+            self._code = int(message.get("code", 1006))
         await super().websocket_disconnect(message)
 
     @property

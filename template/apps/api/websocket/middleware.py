@@ -49,7 +49,7 @@ class CredentialsMiddleware:
         except AuthenticationFailed:
             await refuse(scope, receive, send)
         except (DisallowedHost, PermissionDenied):
-            await deny(scope, receive, send, status=403)
+            await deny(receive, send)
         else:
             if scope["credentials"]:
                 scope["user"] = scope["credentials"].user
@@ -78,22 +78,17 @@ def router(routes: list[Any]) -> URLRouter:
     return URLRouter([*routes, re_path("", unknown_path)])  # type: ignore[arg-type, list-item]
 
 
-async def unknown_path(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    await deny(scope, receive, send, status=404)
+async def unknown_path(scope: Scope, receive: Any, send: Any) -> None:
+    await deny(receive, send)
 
 
-async def deny(scope: Scope, receive: Any, send: Any, *, status: int) -> None:
-    """End the handshake with an HTTP status, or with the server's own 403 where it knows no other.
+async def deny(receive: Any, send: Any) -> None:
+    """End the handshake with the server's 403: whoever sent this is told no more.
 
-    https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
+    The extension for other answers is not used: Daphne lacks it, and uvicorn logs it as an error.
     """
     await receive()
-    if "websocket.http.response" in (scope.get("extensions") or {}):
-        start = {"type": "websocket.http.response.start", "status": status, "headers": []}
-        await send(start)
-        await send({"type": "websocket.http.response.body", "body": b""})
-    else:
-        await send({"type": "websocket.close"})
+    await send({"type": "websocket.close"})
 
 
 async def refuse(scope: Scope, receive: Any, send: Any) -> None:
