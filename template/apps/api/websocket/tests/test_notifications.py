@@ -86,9 +86,7 @@ def test_what_json_cannot_hold_is_refused_at_once(user: User) -> None:
 
 
 class TestRedis:
-    async def test_from_another_process(
-        self, user: User, bearer: str, redis: RedisServer
-    ) -> None:
+    async def test_from_another_process(self, user: User, bearer: str, redis: RedisServer) -> None:
         """A connection waits in one event loop, and ``notify`` sends from another."""
         async with connected(NOTIFICATIONS, authorization=bearer) as socket:
             await asyncio.to_thread(_send, user.pk, TEXT)
@@ -106,9 +104,7 @@ class TestRedis:
     async def test_a_restart_closes_what_may_have_missed_something(
         self, user: User, bearer: str, redis: RedisServer, tell: Callable[..., Any]
     ) -> None:
-        sockets = [
-            await Socket(NOTIFICATIONS, authorization=bearer).open() for _number in range(3)
-        ]
+        sockets = [await Socket(NOTIFICATIONS, authorization=bearer).open() for _number in range(3)]
         async with connected(authorization=bearer) as echo:
             redis.kill()
             redis.start()

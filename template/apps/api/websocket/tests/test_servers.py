@@ -34,7 +34,7 @@ class Server:
 def wait_for(process: "subprocess.Popen[bytes]", server: Server) -> None:
     for _attempt in range(300):
         try:
-            urlopen(f"http://{server.address}/api/v1/health/", timeout=5).close()  # noqa: S310
+            urlopen(f"http://{server.address}/api/v1/health/", timeout=5).close()
         except URLError:
             assert process.poll() is None, server.log.read_text()
             time.sleep(0.1)

@@ -131,7 +131,5 @@ def count_and_fail(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         checks.append(jwt)
         raise OperationalError("no database")
 
-    monkeypatch.setattr(
-        "rest_framework_simplejwt.authentication.JWTAuthentication.get_user", fail
-    )
+    monkeypatch.setattr("rest_framework_simplejwt.authentication.JWTAuthentication.get_user", fail)
     return checks
