@@ -6,15 +6,12 @@ echo. The service runs in development with its own limits lifted, for the cases 
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
-from servers import free_port, started, wait_for
-
-SERVERS = ["daphne", "uvicorn"]
+from websocket_stack import SERVERS, serving
 
 UNLIMITED = """
 from api_core.settings.dev import *
@@ -50,15 +47,7 @@ def main() -> None:
     report.mkdir(parents=True, exist_ok=True)
     (service / "autobahn_settings.py").write_text(UNLIMITED)
     for server in SERVERS:
-        port = free_port()
-        variables = {
-            "PATH": f"{service / '.venv/bin'}:{os.environ['PATH']}",
-            "DJANGO_SETTINGS_MODULE": "autobahn_settings",
-            "PORT": str(port),
-            "SERVER": server,
-        }
-        with started("./start_server.sh", cwd=service, **variables):
-            wait_for(f"http://127.0.0.1:{port}/api/v1/health/")
+        with serving(service, server, {"DJANGO_SETTINGS_MODULE": "autobahn_settings"}) as port:
             results = fuzz(python, f"127.0.0.1:{port}", report, server)
         counts = Counter(result["behavior"] for result in results.values())
         print(f"{server}: {len(results)} cases,", dict(counts))

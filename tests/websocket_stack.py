@@ -74,6 +74,18 @@ NOTIFY = """
 from apps.api.notifications import notify
 from apps.user.models import User
 notify(User.objects.get(pk={user}), {event})
+print("null")
+"""
+
+# A process of the service that serves nothing, and does what it reads.
+WORKER = """
+import json, sys
+import django
+
+django.setup()
+for line in sys.stdin:
+    exec(json.loads(line), {})
+    sys.stdout.flush()
 """
 
 
@@ -162,24 +174,29 @@ class User(NamedTuple):
 class Stack:
     """Two processes of one service, in production, with one database and one Redis."""
 
-    def __init__(self, service: Path, variables: dict[str, str], redis: Redis) -> None:
+    def __init__(self, service: Path, redis: Redis, worker: subprocess.Popen[str]) -> None:
         self.service = service
-        self.variables = variables
         self.redis = redis
         self.ports: list[int] = []
-
-    def manage(self, *command: str) -> str:
-        python = self.service / ".venv/bin/python"
-        return run(python, "manage.py", *command, cwd=self.service, **self.variables)
+        self._worker = worker
 
     def user(self, name: str, **lifetime: int) -> User:
         """A user with a session, and a JWT that lives for as long as ``timedelta`` is told."""
         code = CREATE_USER.format(name=name, password=PASSWORD, lifetime=lifetime or {"days": 1})
-        return User(**json.loads(self.manage("shell", "--verbosity=0", "-c", code)))
+        return User(**self._ask(code))
 
     def notify(self, user: User, **event: Any) -> None:
         """Push from a process that serves nothing."""
-        self.manage("shell", "--verbosity=0", "-c", NOTIFY.format(user=user.id, event=event))
+        self._ask(NOTIFY.format(user=user.id, event=event))
+
+    def _ask(self, code: str) -> Any:
+        assert self._worker.stdin
+        assert self._worker.stdout
+        self._worker.stdin.write(json.dumps(code) + "\n")
+        self._worker.stdin.flush()
+        answer = self._worker.stdout.readline()
+        assert answer, self.log()
+        return json.loads(answer)
 
     def connect(
         self, path: str, *, to: int = 0, headers: dict[str, str] | None = None, **options: Any
@@ -203,9 +220,11 @@ def stack(service: Path, server: str, kind: str) -> Iterator[Stack]:
             "CORS_ALLOWED_ORIGINS": "https://app.example.com",
             "REDIS_URL": layer.url,
         }
-        running = Stack(service, variables, layer)
-        running.manage("migrate", "--verbosity=0")
-        running.manage("collectstatic", "--verbosity=0", "--no-input")
+        python = service / ".venv/bin/python"
+        for command in (["migrate"], ["collectstatic", "--no-input"]):
+            run(python, "manage.py", *command, "--verbosity=0", cwd=service, **variables)
+        worker = processes.enter_context(started(python, "-c", WORKER, cwd=service, **variables))
+        running = Stack(service, layer, worker)
         for _number in range(2):
             running.ports.append(processes.enter_context(serving(service, server, variables)))
         yield running
