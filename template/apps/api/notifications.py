@@ -4,6 +4,7 @@ A notification is a hint to ask the API again, not the only place where somethin
 is not connected does not get it, and neither does anybody while Redis is away.
 """
 
+import asyncio
 import json
 from functools import partial
 from typing import Any
@@ -31,15 +32,21 @@ def notify(user: User, event: dict[str, Any]) -> None:
 
     It leaves once the present transaction has committed, and never fails that: where Redis is
     away the event is dropped, and the log says so. Raises ``TypeError`` for what JSON cannot hold.
+    A coroutine calls it as ``await database_sync_to_async(notify)(user, event)``.
     """
     text = json.dumps(event, cls=DjangoJSONEncoder)
     transaction.on_commit(partial(_send, user.pk, text))
 
 
 def _send(user_id: int, text: str) -> None:
-    message = {"type": "notification", "text": text}
-    layer = channel_layers[DEFAULT_CHANNEL_LAYER]
     try:
-        async_to_sync(layer.group_send)(group_of(user_id), message)
-    except RedisError as error:
+        async_to_sync(_send_to_group)(group_of(user_id), text)
+    except (RedisError, TimeoutError) as error:
         logger.warning("notification_not_sent", user=user_id, error=str(error))
+
+
+async def _send_to_group(group: str, text: str) -> None:
+    layer = channel_layers[DEFAULT_CHANNEL_LAYER]
+    # Seconds: whoever called ``notify`` is waiting.
+    async with asyncio.timeout(2):
+        await layer.group_send(group, {"type": "notification", "text": text})

@@ -14,7 +14,7 @@ from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from redis.exceptions import RedisError
 from rest_framework.exceptions import AuthenticationFailed
 from structlog import get_logger
@@ -83,7 +83,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             return
         await super().websocket_connect(message)
         if self._credentials:
-            checks = asyncio.create_task(self._keep_checking(self._credentials))
+            checks = asyncio.create_task(self._shut_when_a_check_fails(self._credentials))
             self.on_close.callback(checks.cancel)
 
     async def accept(
@@ -130,8 +130,17 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         self.on_close.push_async_callback(self._leave_place, user)
         return None
 
-    async def _keep_checking(self, credentials: Credentials) -> None:
-        """Close when the proof expires, when it is revoked, and when nobody can tell any more."""
+    async def _shut_when_a_check_fails(self, credentials: Credentials) -> None:
+        try:
+            code = await self._keep_checking(credentials)
+        except Exception:
+            # Nobody checks any more: what stayed open now would stay open for ever.
+            logger.exception("websocket_checks_failed")
+            code = CloseCode.TRY_AGAIN_LATER
+        await self.shut(code)
+
+    async def _keep_checking(self, credentials: Credentials) -> CloseCode:
+        """Wait until the proof has expired, was revoked, or nobody can tell any more."""
         checked_at = time.monotonic()
         while True:
             left = max(0, credentials.expires_at - time.time())
@@ -139,13 +148,11 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             try:
                 credentials = await self._check(credentials)
             except AuthenticationFailed:
-                await self.shut(CloseCode.NOT_AUTHENTICATED)
-                return
-            except (DatabaseError, RedisError) as error:
+                return CloseCode.NOT_AUTHENTICATED
+            except (DatabaseFailure, RedisError) as error:
                 logger.warning("websocket_not_checked", error=str(error))
                 if time.monotonic() - checked_at > lease_seconds():
-                    await self.shut(CloseCode.TRY_AGAIN_LATER)
-                    return
+                    return CloseCode.TRY_AGAIN_LATER
             else:
                 checked_at = time.monotonic()
 
@@ -162,7 +169,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
     async def _leave_place(self, user: User) -> None:
         try:
             await database_sync_to_async(leave_place)(user, self._holder)
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             logger.warning("websocket_place_not_left", error=str(error))
 
     def _log(self) -> None:

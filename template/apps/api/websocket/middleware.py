@@ -102,9 +102,10 @@ def _request(scope: Scope) -> HttpRequest:
     """Return the handshake as Django's own checks of host and scheme read it."""
     request = HttpRequest()
     for name, value in scope["headers"]:
-        request.META[f"HTTP_{name.decode('latin1').upper().replace('-', '_')}"] = value.decode(
-            "latin1"
-        )
+        # A name with an underscore could pass for one that only a proxy may write.
+        if b"_" not in name:
+            key = name.decode("latin1").upper().replace("-", "_")
+            request.META[f"HTTP_{key}"] = value.decode("latin1")
     return request
 
 

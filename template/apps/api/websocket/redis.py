@@ -80,7 +80,7 @@ def check_channel_layer() -> State:
     """Say whether Redis answers. Without it only notifications fail, so requests may still come."""
     try:
         async_to_sync(_ping)(channel_layers[DEFAULT_CHANNEL_LAYER])
-    except RedisError as error:
+    except (RedisError, TimeoutError) as error:
         logger.warning("redis_unavailable", error=str(error))
         return "warning"
     return "ok"
@@ -88,4 +88,5 @@ def check_channel_layer() -> State:
 
 async def _ping(layer: Any) -> None:
     if isinstance(layer, RedisChannelLayer):
-        await layer.connection(0).ping()
+        async with asyncio.timeout(2):
+            await layer.connection(0).ping()

@@ -123,13 +123,21 @@ async def test_a_long_outage_of_the_database_closes(
     assert len(checks) > 1
 
 
-def count_and_fail(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Let every further check find no database, and return the list of them."""
+async def test_a_fault_in_a_check_closes(bearer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nothing would end the connection any more."""
+    socket = await Socket(authorization=bearer).open()
+    checks = count_and_fail(monkeypatch, ZeroDivisionError())
+    assert await socket.close_code() == 4503
+    assert len(checks) == 1
+
+
+def count_and_fail(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
+    """Let every further check fail, as without a database, and return the list of them."""
     checks: list[object] = []
 
     def fail(self: object, jwt: object) -> None:
         checks.append(jwt)
-        raise OperationalError("no database")
+        raise error or OperationalError("no database")
 
     monkeypatch.setattr("rest_framework_simplejwt.authentication.JWTAuthentication.get_user", fail)
     return checks
