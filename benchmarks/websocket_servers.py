@@ -233,7 +233,7 @@ def started(*command: str | Path, cwd: Path, port: int, **variables: str) -> Ite
             command, cwd=cwd, env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        for _attempt in range(300):
+        for _attempt in range(1200):
             if process.poll() is not None:
                 sys.exit((cwd / "bench.log").read_text()[-2000:])
             try:

@@ -37,7 +37,7 @@ def fuzz(python: str, address: str, report: Path, agent: str) -> dict[str, dict[
         )
     )
     command = [python, "-m", "autobahntestsuite.wstest", "-m", "fuzzingclient", "-s", str(spec)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=1800)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=7200)
     results: dict[str, dict[str, dict[str, str]]] = json.loads((report / "index.json").read_text())
     return results[agent]
 

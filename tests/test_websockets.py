@@ -19,9 +19,20 @@ from typing import Any
 
 import pytest
 from browser import Page, browser
-from servers import installed
+from servers import free_port, installed, started
 from support import ROOT
-from websocket_stack import HOST, PASSWORD, SERVERS, Stack, User, needs, nginx, open_socket, stack
+from websocket_stack import (
+    HOST,
+    PASSWORD,
+    SERVERS,
+    Stack,
+    User,
+    needs,
+    nginx,
+    open_socket,
+    stack,
+    wait_for_port,
+)
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -90,6 +101,38 @@ def test_echo(running: Stack) -> None:
         for message in messages:
             connection.send(message)
             assert connection.recv(timeout=20) == message
+
+
+def test_an_empty_message(running: Stack) -> None:
+    user = running.user("empty")
+    with running.connect(ECHO, **bearer(user.token)) as connection:
+        connection.send("")
+        connection.send("next")
+        # Daphne never sends an empty message, as docs/websockets.md says.
+        if running.server == "uvicorn":
+            assert connection.recv(timeout=20) == ""
+        assert connection.recv(timeout=20) == "next"
+
+
+def test_the_servers_own_commands(running: Stack) -> None:
+    """Without ``start_server.sh``, as docs/websockets.md shows them."""
+    page = (ROOT / "docs/websockets.md").read_text()
+    (command,) = re.findall(rf"`({running.server} [^`]*api_core.asgi[^`]*)`", page)
+    port = str(free_port())
+    here = command.replace("0.0.0.0", "127.0.0.1").replace("8000", port)  # noqa: S104 - goes
+    program, *options = here.split()
+    user = running.user("plain")
+    with started(
+        *[running.service / ".venv/bin" / program, *options],
+        cwd=running.service,
+        **running.variables,
+    ):
+        wait_for_port(int(port))
+        with open_socket(
+            f"ws://127.0.0.1{ECHO}", int(port), bearer(user.token)["headers"]
+        ) as connection:
+            connection.send("hello")
+            assert connection.recv(timeout=20) == "hello"
 
 
 def test_who_is_let_in(running: Stack) -> None:

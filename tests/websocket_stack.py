@@ -174,8 +174,17 @@ class User(NamedTuple):
 class Stack:
     """Two processes of one service, in production, with one database and one Redis."""
 
-    def __init__(self, service: Path, redis: Redis, worker: subprocess.Popen[str]) -> None:
+    def __init__(
+        self,
+        service: Path,
+        server: str,
+        variables: dict[str, str],
+        redis: Redis,
+        worker: subprocess.Popen[str],
+    ) -> None:
         self.service = service
+        self.server = server
+        self.variables = variables
         self.redis = redis
         self.ports: list[int] = []
         self._worker = worker
@@ -215,16 +224,15 @@ def stack(service: Path, server: str, kind: str) -> Iterator[Stack]:
     folder = service / "redis"
     folder.mkdir(exist_ok=True)
     with redis(folder) as layer, database(service, kind) as database_url, ExitStack() as processes:
-        variables = production(database_url) | {
+        variables = production(database_url, redis_url=layer.url) | {
             "DJANGO_ALLOWED_HOSTS": f"{HOST},127.0.0.1",
             "CORS_ALLOWED_ORIGINS": "https://app.example.com",
-            "REDIS_URL": layer.url,
         }
         python = service / ".venv/bin/python"
         for command in (["migrate"], ["collectstatic", "--no-input"]):
             run(python, "manage.py", *command, "--verbosity=0", cwd=service, **variables)
         worker = processes.enter_context(started(python, "-c", WORKER, cwd=service, **variables))
-        running = Stack(service, layer, worker)
+        running = Stack(service, server, variables, layer, worker)
         for _number in range(2):
             running.ports.append(processes.enter_context(serving(service, server, variables)))
         yield running
