@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ def server(
         "SERVER": request.param,
         "BIND": "127.0.0.1",
         "PORT": str(port),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     options = ["--log-level", "debug"] if request.param == "uvicorn" else ["--verbosity", "3"]
     with server.log.open("wb") as log:
