@@ -1,0 +1,30 @@
+from argparse import ArgumentParser
+from typing import Any, override
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.event_sync.consumer import Consumer
+from apps.event_sync.stopping import StopSignals
+
+
+class Command(BaseCommand):
+    help = "Take other services' confirmations from the queue SQS_INBOUND_QUEUE_URL, until SIGTERM."
+
+    @override
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--once", action="store_true", help="Handle what is in the queue, and end. For cron."
+        )
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.SQS_INBOUND_QUEUE_URL:
+            raise CommandError("SQS_INBOUND_QUEUE_URL names no queue.")
+        once = options["once"]
+        with StopSignals() as stop:
+            waits = {"long_poll": 1} if once else {}
+            consumer = Consumer(settings.SQS_INBOUND_QUEUE_URL, stop, **waits)
+            outcomes = consumer.run(until_empty=once)
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        self.stdout.write(summary or "nothing received")
