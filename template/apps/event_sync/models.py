@@ -60,7 +60,7 @@ class EventSync(models.Model):
         help_text=_("While it is being sent: when another relay may take it over."),
     )
     # The fence: whoever claims an event writes a new one, and only its holder may change the row.
-    lease = models.UUIDField(null=True, editable=False)
+    lease = models.CharField(max_length=32, blank=True, default="", editable=False)
     message_id = models.CharField(_("message id"), max_length=100, blank=True, default="")
     last_error = models.TextField(_("last error"), blank=True, default="")
 

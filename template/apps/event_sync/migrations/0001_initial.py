@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
                         verbose_name="next attempt at",
                     ),
                 ),
-                ("lease", models.UUIDField(editable=False, null=True)),
+                ("lease", models.CharField(blank=True, default="", editable=False, max_length=32)),
                 (
                     "message_id",
                     models.CharField(
