@@ -47,19 +47,21 @@ AND NOT EXISTS (
 )
 """
 _MARK_SENT = """
-WITH taken (id, lease, message_id) AS (VALUES {values})
+WITH taken (event_id, held, message_id) AS (VALUES {values})
 UPDATE {table} AS event
 SET state = 'sent', sent = {now}, message_id = taken.message_id,
     lease = '', next_attempt_at = NULL, last_error = ''
-FROM taken WHERE event.id = taken.id AND event.lease = taken.lease
+FROM taken WHERE id = event_id AND lease = held
+RETURNING id
 """
 _MARK_FAILED = """
-WITH failed (id, lease, state, attempts, wait, error, remark) AS (VALUES {values})
+WITH failed (event_id, held, state, attempts, wait, error, remark) AS (VALUES {values})
 UPDATE {table} AS event
 SET state = failed.state, attempts = failed.attempts, lease = '',
     next_attempt_at = CASE WHEN failed.state = 'dead' THEN NULL ELSE {later} END,
     last_error = failed.error, log = event.log || failed.remark
-FROM failed WHERE event.id = failed.id AND event.lease = failed.lease
+FROM failed WHERE id = event_id AND lease = held
+RETURNING id
 """
 
 
@@ -200,4 +202,4 @@ def _execute(statement: str, values: str, parameters: Sequence[_Parameter]) -> i
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return int(cursor.rowcount)
+        return len(cursor.fetchall())
