@@ -99,6 +99,9 @@ def production(database_url: str, smtp_port: int = 25) -> dict[str, str]:
         "EMAIL_HOST": "127.0.0.1",
         "EMAIL_PORT": str(smtp_port),
         "WEB_CONCURRENCY": "2",
+        # Nobody listens there: events wait in the table.
+        "SQS_QUEUE_URL": "http://127.0.0.1:9/123456789012/events",
+        "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
     }
 
 

@@ -35,6 +35,11 @@ TEXTS = {
 # What a variant must not mention, by the answer that leaves it out.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
+    ("use_event_sync", False): re.compile(
+        r"event.?sync|event_id|\bsqs\b|SQS_|amazon|\baws\b|AWS_|boto|\bmoto\b|flask"
+        r"|\brelay\b|APP_KEY",
+        re.IGNORECASE,
+    ),
 }
 
 PRODUCTION = {
@@ -47,11 +52,26 @@ PRODUCTION = {
     "EMAIL_HOST_USER": "service",
     "EMAIL_HOST_PASSWORD": "secret",
     "DEFAULT_FROM_EMAIL": "service@example.com",
+    "SQS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/events",
+    "APP_KEY": secrets.token_urlsafe(48),
 }
 DATABASE_URLS = {
     "postgres": "postgres://user:password@db.example.com:5432/service",
     "sqlite": "sqlite:///db.sqlite3",
 }
+
+# What boto3 reads by itself, and a program that prints what it has read.
+READ_BY_BOTO3 = {
+    "AWS_ACCESS_KEY_ID": "key-id",
+    "AWS_SECRET_ACCESS_KEY": "secret-key",
+    "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:5000",
+}
+BOTO3_READS = """
+import boto3
+client = boto3.client("sqs", "us-east-1")
+credentials = boto3.Session().get_credentials()
+print(credentials.access_key, credentials.secret_key, client.meta.endpoint_url)
+"""
 
 # Prints the names under which the installed packages are imported.
 IMPORT_NAMES = """
@@ -146,9 +166,23 @@ def test_production_settings(variant: Variant) -> None:
     ],
 )
 def test_production_names_what_it_refuses(variant: Variant, name: str, value: str) -> None:
-    (variant.folder / ".env").rename(variant.folder / ".env.away")
     production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
     environment = {**production, name: value} if value else without(production, name)
+    assert_refused(variant, name, environment)
+
+
+@pytest.mark.parametrize("value", ["", "events"])
+def test_production_needs_a_queue_for_events_alone(variant: Variant, value: str) -> None:
+    production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
+    environment = without(production, "SQS_QUEUE_URL") | ({"SQS_QUEUE_URL": value} if value else {})
+    if variant.answers["use_event_sync"]:
+        assert_refused(variant, "SQS_QUEUE_URL", environment)
+    else:
+        variant.manage("check", **environment)
+
+
+def assert_refused(variant: Variant, name: str, environment: dict[str, str]) -> None:
+    (variant.folder / ".env").rename(variant.folder / ".env.away")
     try:
         with pytest.raises(Failed) as failed:
             variant.manage("check", **environment)
@@ -224,8 +258,13 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
     listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, flags=re.MULTILINE)
     read = re.compile(r"""\benv\.\w+\(\s*"([A-Z0-9_]+)\"""")
     code = "".join(text for file, text in texts.items() if file.suffix == ".py")
+    elsewhere = {"DJANGO_SETTINGS_MODULE"}
+    if variant.answers["use_event_sync"]:
+        said = variant.run("python", "-c", BOTO3_READS, **READ_BY_BOTO3)
+        assert said.split() == list(READ_BY_BOTO3.values())
+        elsewhere |= READ_BY_BOTO3.keys()
     assert len(listed) == len(set(listed))
-    assert set(listed) - {"DJANGO_SETTINGS_MODULE"} == set(read.findall(code))
+    assert set(listed) - elsewhere == set(read.findall(code))
 
 
 def test_it_does_not_look_generated(variant: Variant) -> None:

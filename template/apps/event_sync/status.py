@@ -45,11 +45,11 @@ def get_status() -> Status:
 
 def check_event_sync() -> State:
     """Warn where events are dead or have waited for too long: requests still come."""
+    late = Q(state__in=EventSync.WAITING, created__lt=Now() - timedelta(seconds=LONGEST_WAIT))
+    dead = Q(state=EventSync.State.DEAD)
     try:
-        status = get_status()
+        # Not counted: probes ask often, and one row says enough.
+        return "warning" if EventSync.objects.filter(late | dead).exists() else "ok"
     except DatabaseError as error:
         logger.warning("event_sync_status_unknown", error=str(error))
         return "warning"
-    if status.dead or status.oldest_pending_seconds > LONGEST_WAIT:
-        return "warning"
-    return "ok"
