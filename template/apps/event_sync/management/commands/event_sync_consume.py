@@ -4,7 +4,7 @@ from typing import Any, override
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.event_sync.consumer import Consumer
+from apps.event_sync.consumer import LONG_POLL, VISIBILITY, Consumer
 from apps.event_sync.stopping import StopSignals
 
 
@@ -16,6 +16,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--once", action="store_true", help="Handle what is in the queue, and end. For cron."
         )
+        parser.add_argument(
+            "--visibility",
+            type=int,
+            default=VISIBILITY,
+            metavar="SECONDS",
+            help=(
+                "How long a message stays hidden when the consumer that holds it dies;"
+                f" {VISIBILITY} by default. While it lives, none comes back, however slow its handler."
+            ),
+        )
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,8 +33,12 @@ class Command(BaseCommand):
             raise CommandError("SQS_INBOUND_QUEUE_URL names no queue.")
         once = options["once"]
         with StopSignals() as stop:
-            waits = {"long_poll": 1} if once else {}
-            consumer = Consumer(settings.SQS_INBOUND_QUEUE_URL, stop, **waits)
+            consumer = Consumer(
+                settings.SQS_INBOUND_QUEUE_URL,
+                stop,
+                long_poll=1 if once else LONG_POLL,
+                visibility=options["visibility"],
+            )
             outcomes = consumer.run(until_empty=once)
         summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         self.stdout.write(summary or "nothing received")
