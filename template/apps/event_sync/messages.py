@@ -21,7 +21,7 @@ LONGEST_EVENT_ID = 2**63 - 1
 LONGEST_TIMESTAMP = 1234567890.123456
 
 # A NUL as JSON writes it, behind an even number of backslashes: PostgreSQL stores none.
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 # What SQS takes as the id of a group: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _GROUP = re.compile(r"[!-~]{1,128}")
@@ -56,7 +56,7 @@ def as_json(name: str, value: object) -> Any:
         raise EventRefusedError(f"{name} holds half of a surrogate pair") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise EventRefusedError(f"{name} is not JSON: {error}") from error
-    if _NUL.search(text):
+    if ESCAPED_NUL.search(text):
         raise EventRefusedError(f"{name} holds a NUL character")
     return json.loads(text)
 

@@ -3,7 +3,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apps.event_sync.managers.consumer_msg import LARGEST_ID, ConsumerMsg, event_id_of
+from apps.event_sync.managers.consumer_msg import ConsumerMsg, event_id_of
+from apps.event_sync.messages import LONGEST_EVENT_ID
 from apps.event_sync.models import EventSync
 
 OBJ_DATA = {
@@ -13,7 +14,7 @@ OBJ_DATA = {
         "event_id": {
             "type": "integer",
             "minimum": 1,
-            "maximum": LARGEST_ID,
+            "maximum": LONGEST_EVENT_ID,
             "description": "As it stood in our message.",
         },
     },
@@ -49,7 +50,7 @@ class ConfirmationSerializer(serializers.Serializer[Any]):
 class ConfirmedSerializer(serializers.ModelSerializer[EventSync]):
     """The event, and when it was confirmed."""
 
-    event_id = serializers.IntegerField(source="pk", min_value=1, max_value=LARGEST_ID)
+    event_id = serializers.IntegerField(source="pk", min_value=1, max_value=LONGEST_EVENT_ID)
     received = serializers.DateTimeField()
     processed = serializers.DateTimeField()
 

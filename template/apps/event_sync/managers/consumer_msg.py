@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +20,13 @@ from apps.event_sync.errors import (
     UnknownObjTypeError,
 )
 from apps.event_sync.handlers import get_handler
+from apps.event_sync.messages import ESCAPED_NUL, LONGEST_EVENT_ID
 from apps.event_sync.models import EventSync
 
 logger = get_logger(__name__)
 
-LARGEST_ID = 2**63 - 1
 # Characters: the newest remarks stay, so that a sender who errs for ever fills no table.
 LONGEST_LOG = 10_000
-
-ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +118,7 @@ def event_id_of(obj_data: object) -> int:
     """Return the ``event_id`` in a confirmation's data. Raises ``ValidationError`` without a valid one."""
     event_id = obj_data.get("event_id") if isinstance(obj_data, dict) else None
     # A boolean is an int to Python, and 1.0 or "1" would be to a field of the framework.
-    if type(event_id) is not int or not 1 <= event_id <= LARGEST_ID:
+    if type(event_id) is not int or not 1 <= event_id <= LONGEST_EVENT_ID:
         raise _refused(_("event_id must be the whole number of the event, from 1 on."))
     return event_id
 
