@@ -132,6 +132,9 @@ class Service:
             self.python, "manage.py", *command, cwd=self.folder, **self.variables | variables
         )
 
+    def shell(self, code: str, **variables: str) -> str:
+        return self.manage("shell", "--verbosity=0", "-c", code, **variables)
+
     @contextmanager
     def console(self, **variables: str) -> Iterator[None]:
         """Have a process ready that asks the database: each start of one takes seconds."""
@@ -318,7 +321,7 @@ def test_clocks_that_differ(service: Service, tmp_path: Path) -> None:
         service.gate.answers_pass.set()
         wait_until(lambda: set(service.states()) == {"sent"})
         code = STORE.format(count=10, at_commit=False)
-        service.manage("shell", "--verbosity=0", "-c", code, **environments[0])
+        service.shell(code, **environments[0])
         wait_until(lambda: service.states() == {"sent": 50})
     received = service.received()
     assert len(received) == len(set(received)) == 50
