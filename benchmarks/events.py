@@ -48,11 +48,11 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 ROUNDS = 3
-NAIVE, STORED, RELAYED = 20, 200, 2_000
-INBOUND, PUSHED = 1_000, 200
-CLAIMED = 1_000
+NAIVE, STORED, RELAYED = 20, 100, 2_000
+INBOUND, PUSHED = 300, 100
+CLAIMED = 500
 MEMORY_EVENTS, MEMORY_STEP = 100_000, 10_000
-MOTO_EVENTS = 400
+MOTO_EVENTS = 200
 
 type Rates = dict[str, list[float]]
 

@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 # Seconds that the work under way has to end by itself, and then what tidies up after it.
-GRACE = 7.0
+GRACE = 6.0
 TIDYING = 1.5
 
 
