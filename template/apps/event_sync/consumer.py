@@ -108,7 +108,6 @@ class Consumer:
         """
         if not messages:
             return Counter()
-        close_old_connections()
         groups: set[str] = set()
         with self._kept_hidden(messages):
             outcomes = [self._handle_in_turn(message, groups) for message in messages]
