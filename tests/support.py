@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template"
 UV = os.environ.get("UV", "uv")
 # The Python that the variants are tested on: the one they are made for, or another.
-SERVICE_PYTHON = os.environ.get("SERVICE_PYTHON", (TEMPLATE / ".python-version").read_text().strip())
+SERVICE_PYTHON = os.environ.get(
+    "SERVICE_PYTHON", (TEMPLATE / ".python-version").read_text().strip()
+)
 
 type Answers = dict[str, Any]
 
