@@ -41,7 +41,11 @@ PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.y
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
 def test_linters_find_nothing(template: Path, tmp_path: Path, provider: str) -> None:
     """In any combination of the other answers."""
-    options = {**OPTIONS, "language_code": ["en-us"], "ci_provider": [provider]}
+    options: dict[str, list[str | bool]] = {
+        **OPTIONS,
+        "language_code": ["en-us"],
+        "ci_provider": [provider],
+    }
     for answers in combinations_of(options):
         copy(template, tmp_path / name_of(answers), only=PIPELINES, **answers)
     if provider == "github":
