@@ -206,13 +206,12 @@ def services_of(job: list[Step], clone: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("needs redis-server on PATH")
+def redis(clone: Path) -> Iterator[str]:
+    """The address of a Redis, or of the Valkey that a service has for its own tests."""
+    program = shutil.which("redis-server") or next(clone.glob(".venv/**/valkey-server"))
     port = str(servers.free_port())
     command = [program, "--bind", "127.0.0.1", "--port", port, "--save", ""]
-    with servers.started(*command, cwd=folder):
+    with servers.started(*command, cwd=clone):
         yield f"redis://127.0.0.1:{port}"
 
 
