@@ -41,9 +41,9 @@ FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
         r"\bchannels|channel.layer|daphne|\bredis(?!t)|valkey|websocket|\bws:|\bws/", re.IGNORECASE
     ),
     ("ci_provider", "github"): re.compile(r"gitlab|renovate|merge request", re.IGNORECASE),
-    ("ci_provider", "gitlab"): re.compile(r"github|dependabot|pull request", re.IGNORECASE),
+    ("ci_provider", "gitlab"): re.compile(r"github(?!\.com)|dependabot|pull request", re.IGNORECASE),
     ("ci_provider", "none"): re.compile(
-        r"github|dependabot|pull request|gitlab|renovate|merge request|pipeline|\bCI\b"
+        r"github(?!\.com)|dependabot|pull request|gitlab|renovate|merge request|\bCI\b"
     ),
 }
 
