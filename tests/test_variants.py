@@ -34,17 +34,19 @@ TEXTS = {
     "author_name": "Conceição D'Ávila & Filhos",
 }
 
+# The words of the two providers of CI; a link to a library's home is none.
+GITHUB = r"github(?!\.com)|dependabot|pull request"
+GITLAB = r"gitlab|renovate|merge request"
+
 # What a variant must not mention, by the answer that leaves it out.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
     ("use_channels", False): re.compile(
         r"\bchannels|channel.layer|daphne|\bredis(?!t)|valkey|websocket|\bws:|\bws/", re.IGNORECASE
     ),
-    ("ci_provider", "github"): re.compile(r"gitlab|renovate|merge request", re.IGNORECASE),
-    ("ci_provider", "gitlab"): re.compile(r"github(?!\.com)|dependabot|pull request", re.IGNORECASE),
-    ("ci_provider", "none"): re.compile(
-        r"github(?!\.com)|dependabot|pull request|gitlab|renovate|merge request|\bCI\b"
-    ),
+    ("ci_provider", "github"): re.compile(GITLAB, re.IGNORECASE),
+    ("ci_provider", "gitlab"): re.compile(GITHUB, re.IGNORECASE),
+    ("ci_provider", "none"): re.compile(rf"(?i:{GITHUB}|{GITLAB})|\bCI\b"),
 }
 
 PRODUCTION = {
