@@ -69,10 +69,12 @@ def newest(session: nox.Session) -> None:
             copy_template(session, service, *answers)
             pyproject = service / "pyproject.toml"
             pyproject.write_text(pyproject.read_text().replace("==", ">="))
+            # Its own environment, not the session's.
+            own = {"UV_PROJECT_ENVIRONMENT": ".venv", "VIRTUAL_ENV": ""}
             with session.chdir(service):
-                session.run("uv", "sync", "--quiet", "--upgrade", env={"VIRTUAL_ENV": ""})
+                session.run("uv", "sync", "--quiet", "--upgrade", env=own)
                 for command in ["manage.py makemigrations --check", "mypy", "pytest"]:
-                    session.run("uv", "run", *command.split(), env={"VIRTUAL_ENV": ""})
+                    session.run("uv", "run", *command.split(), env=own)
 
 
 # Locks
@@ -150,7 +152,12 @@ def resolve(session: nox.Session, project: Path, *arguments: str) -> dict[str, s
             silent=True,
         )
     entries = re.split(r"^(?=\w)", str(output), flags=re.MULTILINE)
-    return {entry.partition("==")[0]: entry for entry in entries if entry}
+    found: dict[str, str] = {}
+    for entry in filter(None, entries):
+        # Where platforms need different versions, a package has an entry for each.
+        name = entry.partition("==")[0]
+        found[name] = found.get(name, "") + entry
+    return found
 
 
 def lock_template(
