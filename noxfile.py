@@ -45,6 +45,16 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--numprocesses=auto", "--dist=loadgroup", *session.posargs)
 
 
+@nox.session(python=PYTHON)
+def docker(session: nox.Session) -> None:
+    """Build the images of every service that has some, and drive their containers."""
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        if not shutil.which("docker") or subprocess.run(command, capture_output=True).returncode:
+            session.error("These tests need a Docker engine that runs, with Compose 2.24 or newer.")
+    install(session)
+    session.run("pytest", "-m", "docker", *session.posargs)
+
+
 # Locks
 
 # What adds packages to a service: the condition in the template, and the answers that make it

@@ -4,9 +4,35 @@ WEB_CONCURRENCY sets the number of processes. Options of the command line win ov
 """
 
 import os
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+
+class Worker(ThreadWorker):
+    """Threads, and a door that closes when the worker is told to stop.
+
+    gunicorn's own stays open until the last request is answered, and then resets the
+    connections that came meanwhile. Here they are refused at once, so that a proxy tries
+    another server, and those that were waiting already are answered.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's signature
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                self._accept_who_waits(listener)
+                listener.close()
+
+    def _accept_who_waits(self, listener: Any) -> None:
+        before = -1
+        while self.nr_conns != before:
+            before = self.nr_conns
+            self.accept(listener)
+
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
-worker_class = "gthread"
+worker_class = Worker
 threads = 4
 
 # Load the application before the processes start: a wrong setting then stops the server with

@@ -15,5 +15,5 @@ if [ "${COLLECTSTATIC:-0}" = 1 ]; then
 fi
 
 # The folders of the source alone: another one of yours goes here too.
-exec uvicorn api_core.asgi:application --host 0.0.0.0 --port 8000 \
+exec uvicorn api_core.asgi:application --host 0.0.0.0 --port 8000 --no-access-log \
     --reload --reload-dir api_core --reload-dir apps --reload-dir common
