@@ -48,11 +48,18 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHON)
 def docker(session: nox.Session) -> None:
     """Build the images of every service that has some, and drive their containers."""
-    for command in (["docker", "info"], ["docker", "compose", "version"]):
-        if not shutil.which("docker") or subprocess.run(command, capture_output=True).returncode:
-            session.error("These tests need a Docker engine that runs, with Compose 2.24 or newer.")
+    if not (
+        shutil.which("docker")
+        and succeeds("docker", "info")
+        and succeeds("docker", "compose", "version")
+    ):
+        session.error("These tests need a Docker engine that runs, and Compose 2.24 or newer.")
     install(session)
     session.run("pytest", "-m", "docker", *session.posargs)
+
+
+def succeeds(*command: str) -> bool:
+    return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 # Locks

@@ -102,8 +102,9 @@ class Containers:
         manage = ["python", "manage.py", "shell", "--verbosity=0", "--command"]
         return self.execute(*manage, code, service=service).strip()
 
-    def logs(self, service: str) -> str:
-        return self.compose("logs", "--no-color", "--no-log-prefix", service)
+    def printed(self, service: str) -> str:
+        """What a service wrote to its standard output."""
+        return run("docker", "logs", self.container(service), cwd=self.service)
 
     def container(self, service: str) -> str:
         """The identifier of the one container of a service, running or not."""
@@ -123,7 +124,7 @@ class Mailbox:
 
     def read(self, to: str) -> str:
         """Return the text of the next e-mail, which must be for this address."""
-        line = wait_until(lambda: self._containers.logs("mail").splitlines()[self._seen :])[0]
+        line = wait_until(lambda: self._containers.printed("mail").splitlines()[self._seen :])[0]
         self._seen += 1
         message = json.loads(line)
         assert message["to"] == to

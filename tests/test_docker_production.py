@@ -2,18 +2,19 @@
 
 import json
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import COMBINATIONS, Containers, Mailbox, production, wait_until
+from containers import COMBINATIONS, Containers, Mailbox, production, variables
 from servers import URL_BASE
-from support import Answers, name_of, run
+from support import OPTIONS, name_of, run
 from walk import Api, walk
 
 pytestmark = pytest.mark.docker
+
+DEFAULTS = COMBINATIONS[0]
 
 # As a proxy that ends TLS says it.
 HTTPS = {"X-Forwarded-Proto": "https"}
@@ -87,7 +88,7 @@ def test_it_can_change_nothing(running: Containers) -> None:
     for path in ("/app/api_core/x", "/opt/venv/x", "/etc/x", "/app/staticfiles/x"):
         with pytest.raises(pytest.fail.Exception, match="Read-only file system"):
             running.execute("touch", path)
-    running.execute("touch", "/tmp/x")
+    running.execute("touch", "/tmp/x")  # noqa: S108
 
 
 def test_no_request_in_flight_is_dropped(running: Containers) -> None:
@@ -117,3 +118,147 @@ def test_new_containers_find_the_data(running: Containers) -> None:
     assert running.container("web") != before
     count = "from apps.user.models import User; print(User.objects.filter(email__startswith='old').count())"
     assert running.shell(count) == "1"
+
+
+# What one variant shows for all: the default answers, and SQLite's where it differs.
+
+
+@pytest.fixture(scope="module")
+def image(template: Path, short_path: Path) -> Iterator[Containers]:
+    """The image of the default answers, with nothing around it."""
+    with production(template, short_path, DEFAULTS) as containers:
+        containers.compose("build")
+        yield containers
+
+
+def start(image: Containers, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the image as any orchestrator does, to its end, with these variables alone."""
+    options = [f"--env={name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        ["docker", "run", "--rm", *options, image.slug, *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("role", ["web", "worker"])
+def test_a_missing_variable_is_named_in_one_line(image: Containers, role: str) -> None:
+    given = variables(DEFAULTS)
+    for name in given.keys() - {"EMAIL_PORT"}:
+        ended = start(image, role, **{key: given[key] for key in given.keys() - {name}})
+        fault = f'Configuration error: Environment variable "{name}" not set\n'
+        assert (ended.returncode, ended.stdout + ended.stderr) == (1, fault)
+
+
+def test_a_database_that_never_answers(image: Containers) -> None:
+    given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/db"}
+    ended = start(image, **given, DATABASE_WAIT="2")
+    assert ended.returncode == 1
+    fault = "The database does not answer: connection failed: "
+    assert ended.stderr.splitlines()[-1].startswith(f"CommandError: {fault}")
+    assert ended.stderr.count("\n") == 2
+    assert "secret" not in ended.stderr
+
+
+def test_a_stop_while_it_waits_for_the_database(image: Containers) -> None:
+    given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/db"}
+    options = [f"--env={name}={value}" for name, value in given.items()]
+    folder = image.service
+    container = run("docker", "run", "--detach", *options, image.slug, cwd=folder).strip()
+    try:
+        time.sleep(3)
+        began = time.monotonic()
+        run("docker", "stop", "--time=30", container, cwd=folder)
+        assert time.monotonic() - began < 10
+        state = "{{.State.ExitCode}}"
+        assert run("docker", "inspect", f"--format={state}", container, cwd=folder) == "143\n"
+    finally:
+        run("docker", "rm", "--force", container, cwd=folder)
+
+
+def test_any_command_of_the_service(image: Containers) -> None:
+    ended = start(image, "manage", "check", **variables(DEFAULTS))
+    assert "no issues" in ended.stdout
+    assert start(image, "python", "-c", "print(6 * 7)").stdout == "42\n"
+
+
+def test_no_tools_of_the_build_are_left(image: Containers) -> None:
+    tools = "for name in gcc cc make git curl wget; do command -v $name; done; true"
+    assert start(image, "sh", "-c", tools).stdout == ""
+    assert start(image, "python", "-m", "pip", "--version").returncode == 1
+
+
+def test_the_health_of_a_server_that_does_not_answer(image: Containers) -> None:
+    ended = start(image, "python", "docker/healthcheck.py", PORT="1")
+    assert ended.returncode == 1
+
+
+def test_no_secret_is_in_any_layer(image: Containers, tmp_path: Path) -> None:
+    secret = "a-secret-of-the-developer"  # noqa: S105
+    planted = [".env", ".env.production", ".git/config", "key.pem", "old.sqlite3", "apps/.env"]
+    for name in planted:
+        file = image.service / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"SECRET={secret}\n")
+    image.compose("build")
+    archive = tmp_path / "image.tar"
+    run("docker", "save", f"--output={archive}", image.slug, cwd=tmp_path)
+    layers = archive.read_bytes()
+    assert b"app/manage.py" in layers, "they are compressed"
+    assert secret.encode() not in layers
+    assert not [name for name in planted if f"app/{name}".encode() in layers]
+
+
+def test_a_change_of_the_code_keeps_the_layer_of_the_packages(image: Containers) -> None:
+    def layers() -> list[str]:
+        form = "--format={{json .RootFS.Layers}}"
+        found: list[str] = json.loads(run("docker", "image", "inspect", form, image.slug, cwd=code))
+        return found
+
+    code = image.service
+    before = layers()
+    (code / "apps/api/urls_v2.py").write_text('"""Changed."""\n\nurlpatterns = []\n')
+    image.compose("build")
+    after = layers()
+    assert after[:-1] == before[:-1]
+    assert after[-1] != before[-1]
+
+
+@pytest.fixture(params=OPTIONS["database"])
+def empty(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+    """A service that was never started."""
+    answers = DEFAULTS | {"database": request.param}
+    with production(template, short_path, answers) as containers:
+        yield containers
+
+
+def test_replicas_that_start_together_migrate_once(empty: Containers) -> None:
+    # One port cannot be published three times.
+    (empty.service / "replicas.yml").write_text("services: { web: { ports: !reset [] } }")
+    empty.files = (*empty.files, "replicas.yml")
+    empty.up("--build", "--scale=web=3")
+    logs = empty.compose("logs", "web")
+    assert logs.count("Applying user.0001_initial... OK") == 1
+    assert len(empty.compose("ps", "--quiet", "web").split()) == 3
+
+
+def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_path: Path) -> None:
+    answers = DEFAULTS | {"database": "sqlite"}
+    with production(template, short_path, answers) as containers:
+        more = {
+            "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
+            "volumes": {"static": {}},
+        }
+        (containers.service / "static.json").write_text(json.dumps(more))
+        containers.files = (*containers.files, "static.json")
+        containers.up("--build")
+        assert "static files copied" not in containers.printed("web")
+        manifest = "staticfiles/staticfiles.json"
+        whole = containers.execute("cat", manifest)
+        containers.execute("sh", "-c", f"echo {{}} >{manifest}; rm staticfiles/admin/css/base.css")
+        containers.compose("restart", "web")
+        containers.up("web")
+        assert containers.execute("cat", manifest) == whole
+        containers.execute("cat", "staticfiles/admin/css/base.css")

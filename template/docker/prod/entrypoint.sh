@@ -22,7 +22,7 @@ prepare_database() {
 # The image holds the static files. A volume mounted over them, from which another server
 # serves them, may hold those of an older image.
 collect_static() {
-    if [ "${COLLECTSTATIC:-0}" = 1 ] || ! cmp -s staticfiles/staticfiles.json docker/prod/staticfiles.json; then
+    if ! cmp -s staticfiles/staticfiles.json docker/prod/staticfiles.json; then
         run python manage.py collectstatic --no-input
     fi
 }
