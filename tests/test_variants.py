@@ -35,6 +35,7 @@ TEXTS = {
 # What a variant must not mention, by the answer that leaves it out.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
+    ("use_docker", False): re.compile(r"docker|compose\b|collectstatic=", re.IGNORECASE),
 }
 
 PRODUCTION = {
@@ -224,8 +225,10 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
     listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, flags=re.MULTILINE)
     read = re.compile(r"""\benv\.\w+\(\s*"([A-Z0-9_]+)\"""")
     code = "".join(text for file, text in texts.items() if file.suffix == ".py")
+    in_containers = "".join(text for file, text in texts.items() if "docker" in file.as_posix())
+    substituted = re.findall(r"\$\{([A-Z0-9_]+):-", in_containers)
     assert len(listed) == len(set(listed))
-    assert set(listed) - {"DJANGO_SETTINGS_MODULE"} == set(read.findall(code))
+    assert set(listed) - {"DJANGO_SETTINGS_MODULE"} == {*read.findall(code), *substituted}
 
 
 def test_it_does_not_look_generated(variant: Variant) -> None:
