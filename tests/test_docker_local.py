@@ -10,7 +10,7 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from containers import COMBINATIONS, Containers, wait_until
+from containers import COMBINATIONS, Containers, events_go_and_come, sockets, wait_until
 from support import copy, name_of, run
 from walk import Api, walk
 
@@ -28,7 +28,7 @@ def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> I
     slug = f"test-{secrets.token_hex(3)}"
     service = copy(template, short_path / slug, project_slug=slug, **request.param)
     give(service)
-    containers = Containers(service, slug, "docker-compose.local.yml")
+    containers = Containers(service, request.param, slug, "docker-compose.local.yml")
     try:
         containers.up("--build", COLLECTSTATIC="1")
         yield containers
@@ -73,6 +73,15 @@ class Terminal:
 
 def test_the_life_of_an_account(local: Containers) -> None:
     walk(Api(local.url), Terminal(local).read, "http://localhost:8000")
+
+
+def test_what_its_options_add(local: Containers) -> None:
+    if local.answers["use_channels"]:
+        with sockets(local, "/ws/echo/") as (socket,):
+            socket.send("à toi")
+            assert socket.recv(timeout=10) == "à toi"
+    if local.answers["use_event_sync"]:
+        events_go_and_come(local, "key-of-development")
 
 
 def test_static_files_are_collected_on_demand(local: Containers) -> None:

@@ -1,23 +1,31 @@
 """The images and containers of production, built and driven."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import COMBINATIONS, Containers, Mailbox, production, variables
+from containers import (
+    APP_KEY,
+    COMBINATIONS,
+    HTTPS,
+    Containers,
+    Mailbox,
+    events_go_and_come,
+    production,
+    sockets,
+    variables,
+)
 from servers import URL_BASE
-from support import OPTIONS, name_of, run
+from support import OPTIONS, ROOT, name_of, run
 from walk import Api, walk
 
 pytestmark = pytest.mark.docker
 
 DEFAULTS = COMBINATIONS[0]
-
-# As a proxy that ends TLS says it.
-HTTPS = {"X-Forwarded-Proto": "https"}
 
 # Calls from four threads until the listener is closed, each call on a connection of its own, and
 # prints how they ended. It runs on the loopback interface of the server's own container.
@@ -71,11 +79,29 @@ def running(
     """Every service of docker-compose.yml, and what it meets in production."""
     with production(template, short_path, request.param) as containers:
         containers.up("--build")
+        if request.param["use_event_sync"]:
+            setup = ["python", "manage.py", "event_sync_setup"]
+            containers.execute(*setup, "events")
+            containers.execute(*setup, "confirmations", "--inbound")
         yield containers
 
 
 def test_the_life_of_an_account(running: Containers) -> None:
     walk(Api(running.url, HTTPS), Mailbox(running).read, URL_BASE)
+
+
+def test_what_its_options_add(running: Containers) -> None:
+    ready = Api(running.url, HTTPS)("GET", "health/ready/").body
+    expected = {"database": "ok"}
+    if running.answers["use_channels"]:
+        expected["channel_layer"] = "ok"
+        with sockets(running, "/ws/echo/", running.token()) as (socket,):
+            socket.send("à toi")
+            assert socket.recv(timeout=10) == "à toi"
+    if running.answers["use_event_sync"]:
+        expected["event_sync"] = "ok"
+        events_go_and_come(running, APP_KEY)
+    assert ready == {"status": "ok", "checks": expected}
 
 
 def test_its_settings_leave_nothing_to_say(running: Containers) -> None:
@@ -244,6 +270,13 @@ def test_replicas_that_start_together_migrate_once(empty: Containers) -> None:
     assert len(empty.compose("ps", "--quiet", "web").split()) == 3
 
 
+OLDER_STATIC_FILES = """
+cd staticfiles
+rm admin/css/base.css
+echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
+"""
+
+
 def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_path: Path) -> None:
     answers = DEFAULTS | {"database": "sqlite"}
     with production(template, short_path, answers) as containers:
@@ -257,8 +290,66 @@ def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_
         assert "static files copied" not in containers.printed("web")
         manifest = "staticfiles/staticfiles.json"
         whole = containers.execute("cat", manifest)
-        containers.execute("sh", "-c", f"echo {{}} >{manifest}; rm staticfiles/admin/css/base.css")
+        containers.execute("sh", "-c", OLDER_STATIC_FILES)
         containers.compose("restart", "web")
         containers.up("web")
         assert containers.execute("cat", manifest) == whole
         containers.execute("cat", "staticfiles/admin/css/base.css")
+
+
+NGINX = """
+events {}
+http {
+    %s
+}
+"""
+
+
+def test_replicas_behind_nginx(template: Path, short_path: Path) -> None:
+    """Two containers serve every call and every WebSocket of a client together."""
+    page = (ROOT / "docs/websockets.md").read_text()
+    (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
+    # Without the certificate, and the rest as if there were one.
+    site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)
+    site = site.replace("443 ssl", "80").replace("$scheme", "https").replace("127.0.0.1:", "web:")
+    with production(template, short_path, DEFAULTS) as containers:
+        (containers.service / "nginx.conf").write_text(NGINX % site)
+        (containers.service / "nginx.yml").write_text(NGINX_SERVICE)
+        containers.files = (*containers.files, "nginx.yml")
+        containers.up("--build", "--scale=web=2")
+
+        walk(Api(containers.url), Mailbox(containers).read, URL_BASE)
+        token = containers.token()
+        with sockets(containers, "/ws/notifications/", token, count=6) as open_sockets:
+            for replica in (1, 2):
+                assert containers.execute("sh", "-c", OPEN_SOCKETS, index=replica).strip() != "0"
+            containers.shell(NOTIFY)
+            for socket in open_sockets:
+                assert json.loads(socket.recv(timeout=10)) == {"type": "hello"}
+
+
+NGINX_SERVICE = """
+services:
+  web:
+    ports: !reset []
+  nginx:
+    build:
+      dockerfile_inline: |
+        FROM python:3.13-slim
+        RUN apt-get update && apt-get install -y --no-install-recommends nginx
+        CMD ["nginx", "-g", "daemon off;"]
+    volumes:
+      - ./nginx.conf:/etc/nginx/nginx.conf:ro
+    ports:
+      - "127.0.0.1:${PORT}:80"
+    depends_on:
+      web: { condition: service_healthy }
+"""
+# Connections of nginx to this container's port 8000.
+OPEN_SOCKETS = "cat /proc/net/tcp | grep -c ':1F40 .* 01 ' || true"
+NOTIFY = """
+from apps.api.notifications import notify
+from apps.user.models import User
+
+notify(User.objects.get(), {"type": "hello"})
+"""
