@@ -33,7 +33,7 @@ class Server:
 
 
 def wait_for(process: "subprocess.Popen[bytes]", server: Server) -> None:
-    for _attempt in range(300):
+    for _attempt in range(1200):
         try:
             urlopen(f"http://{server.address}/api/v1/health/", timeout=5).close()
         except URLError:
