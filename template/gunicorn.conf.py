@@ -9,7 +9,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 
-class Worker(ThreadWorker):
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """Threads, and a door that closes when the worker is told to stop.
 
     gunicorn's own stays open until the last request is answered, and then resets the

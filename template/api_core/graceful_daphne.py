@@ -13,8 +13,7 @@ from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 
 # Seconds that requests have to end. Docker kills a container 10 seconds after the signal.
@@ -25,23 +24,23 @@ QUIET = 0.2
 SERVICE_RESTART = 1012
 
 
-class GracefulServer(Server):
+class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ports: list[IListeningPort] = []
+        self.ports: list[Any] = []
 
-    def listen_success(self, port: IListeningPort) -> None:
+    def listen_success(self, port: Any) -> None:
         self.ports.append(port)
         super().listen_success(port)
 
     @inlineCallbacks
-    def kill_all_applications(self) -> Generator[Deferred[Any], Any]:
+    def kill_all_applications(self) -> Generator[Any, Any]:
         """Wait for the requests; then kill what is left. Daphne calls this before it stops."""
         for port in self.ports:
-            yield maybeDeferred(port.stopListening)
+            yield port.stopListening()
         for protocol in self.connections:
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
-                protocol.serverClose(SERVICE_RESTART)
+                protocol.sendCloseFrame(code=SERVICE_RESTART)
         began = last_busy = time.monotonic()
         while time.monotonic() < min(began + GRACE, last_busy + QUIET):
             yield deferLater(reactor, QUIET / 4)
@@ -56,7 +55,7 @@ class GracefulServer(Server):
         )
 
 
-class GracefulCommandLine(CommandLineInterface):
+class GracefulCommandLine(CommandLineInterface):  # type: ignore[misc]
     server_class = GracefulServer
 
 

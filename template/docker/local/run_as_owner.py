@@ -6,9 +6,10 @@ Where the folder seems to be root's, as under a rootless engine, nothing changes
 """
 
 import os
+from pathlib import Path
 
 if os.geteuid() == 0:
-    owner = os.stat("/app")
+    owner = Path("/app").stat()
     os.setgroups([])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
