@@ -328,18 +328,18 @@ class TestDeletion:
 
 
 def test_a_slow_handler_keeps_its_batch_hidden(queue: Queue) -> None:
-    """Longer than the visibility of one second, and nobody else gets one of them."""
+    """Longer than the visibility of three seconds, and nobody else gets one of them."""
     seen: list[int] = []
 
     def slow(event: EventSync, obj_data: dict[str, Any]) -> None:
-        time.sleep(0.9)
+        time.sleep(1.8)
         seen.append(len(queue.consumer()._receive()))
 
     with handled_by(slow, "receipt"):
-        for _number in range(3):
+        for _number in range(2):
             queue.send(confirmation(make_event("receipt")))
-        assert queue.drain(visibility=1) == {"processed": 3}
-    assert seen == [0, 0, 0]
+        assert queue.drain(visibility=3) == {"processed": 2}
+    assert seen == [0, 0]
     assert queue.counts() == (0, 0, 0)
 
 
