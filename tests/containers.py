@@ -20,6 +20,9 @@ COMBINATIONS = combinations_of(
     {name: OPTIONS[name] for name in ("database", "use_channels", "use_event_sync")}
 )
 
+# Four of the eight, in which any two of these answers meet.
+MEETING = [COMBINATIONS[number] for number in (0, 3, 5, 6)]
+
 # As a proxy that ends TLS says it.
 HTTPS = {"X-Forwarded-Proto": "https"}
 
@@ -159,6 +162,12 @@ class Containers:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout=5", "--rmi=local")
 
 
+def prune(containers: Containers, project: str) -> None:
+    """Remove the images that this project built."""
+    built = f"--filter=label=com.docker.compose.project={project}"
+    run("docker", "image", "prune", "--all", "--force", built, cwd=containers.service)
+
+
 class Mailbox:
     """The e-mails that the server of ``outside`` took, one after the other."""
 
@@ -188,8 +197,7 @@ def production(template: Path, folder: Path, answers: Answers) -> Iterator[Conta
         yield containers
     finally:
         containers.down()
-        built = f"label=com.docker.compose.project={slug}"
-        run("docker", "image", "prune", "--all", "--force", f"--filter={built}", cwd=service)
+        prune(containers, slug)
 
 
 def wait_until[Found](look: Callable[[], Found], seconds: float = 30) -> Found:

@@ -10,7 +10,7 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from containers import COMBINATIONS, Containers, events_go_and_come, sockets, wait_until
+from containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
 from support import copy, name_of, run
 from walk import Api, walk
 
@@ -21,7 +21,7 @@ OWNER = 4321
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in COMBINATIONS]
+    scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
 )
 def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
     """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
@@ -34,6 +34,7 @@ def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> I
         yield containers
     finally:
         containers.down()
+        prune(containers, f"{slug}-local")
         shutil.rmtree(service)
 
 

@@ -117,23 +117,29 @@ def test_it_can_change_nothing(running: Containers) -> None:
     running.execute("touch", "/tmp/x")  # noqa: S108
 
 
-def test_no_request_in_flight_is_dropped(running: Containers) -> None:
-    container = running.container("web")
-    client = ["docker", "run", "--rm", "-i", f"--network=container:{container}"]
+def stop_under_load(service: Containers) -> tuple[dict[str, int], float]:
+    """How the calls ended during a stop, and the seconds that it took."""
+    container = service.container("web")
+    client = ["docker", "run", "--rm", f"--network=container:{container}", "python:3.13-slim"]
     with subprocess.Popen(
-        [*client, "python:3.13-slim", "python", "-c", LOAD], stdout=subprocess.PIPE, text=True
+        [*client, "python", "-c", LOAD], stdout=subprocess.PIPE, text=True
     ) as load:
         assert load.stdout
         assert load.stdout.readline() == "started\n"
         time.sleep(2)
         began = time.monotonic()
-        run("docker", "stop", "--time=30", container, cwd=running.service)
-        stopped_after = time.monotonic() - began
-        ended = json.loads(load.stdout.read())
+        run("docker", "stop", "--time=30", container, cwd=service.service)
+        seconds = time.monotonic() - began
+        ended: dict[str, int] = json.loads(load.stdout.read())
+    return ended, seconds
+
+
+def test_no_request_in_flight_is_dropped(running: Containers) -> None:
+    ended, seconds = stop_under_load(running)
     running.up("web")
     assert ended.pop("200") > 4
     assert ended == {"refused": 4}
-    assert stopped_after < 10
+    assert seconds < 10
 
 
 def test_new_containers_find_the_data(running: Containers) -> None:
@@ -295,6 +301,19 @@ def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_
         containers.up("web")
         assert containers.execute("cat", manifest) == whole
         containers.execute("cat", "staticfiles/admin/css/base.css")
+
+
+def test_the_other_servers_drop_none_either(template: Path, short_path: Path) -> None:
+    with production(template, short_path, DEFAULTS) as containers:
+        env = (containers.service / ".env").read_text()
+        for server in ("uvicorn", "gunicorn"):
+            (containers.service / ".env").write_text(f"{env}SERVER={server}\n")
+            containers.up("--build", "web", "db", "redis")
+            assert server in containers.execute("sh", "-c", "cat /proc/[0-9]*/cmdline")
+            ended, seconds = stop_under_load(containers)
+            assert ended.pop("200") > 4
+            assert ended == {"refused": 4}
+            assert seconds < 10
 
 
 NGINX = """
