@@ -35,7 +35,7 @@ TEXTS = {
 # What a variant must not mention, by the answer that leaves it out.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
-    ("use_docker", False): re.compile(r"\bdocker|\bcompose\b|COLLECTSTATIC", re.IGNORECASE),
+    ("use_docker", False): re.compile(r"\bdocker|\bcompose\b|collectstatic=", re.IGNORECASE),
     ("use_channels", False): re.compile(
         r"\bchannels|channel.layer|daphne|\bredis(?!t)|valkey|websocket|\bws:|\bws/", re.IGNORECASE
     ),

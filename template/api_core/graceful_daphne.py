@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 
-# Seconds that requests have to end. Docker kills a container 10 seconds after the signal.
+# Seconds that requests have to end. A container is killed 10 seconds after the signal.
 GRACE = 8
 # Seconds that a client has to begin a request on a connection that was just accepted.
 QUIET = 0.2
