@@ -77,6 +77,23 @@ def newest(session: nox.Session) -> None:
                     session.run("uv", "run", *command.split(), env=own)
 
 
+@nox.session(python=PYTHON)
+def docker(session: nox.Session) -> None:
+    """Build the images of every service that has some, and drive their containers."""
+    if not (
+        shutil.which("docker")
+        and succeeds("docker", "info")
+        and succeeds("docker", "compose", "version")
+    ):
+        session.error("These tests need a Docker engine that runs, and Compose 2.24 or newer.")
+    install(session)
+    session.run("pytest", "-m", "docker", *session.posargs)
+
+
+def succeeds(*command: str) -> bool:
+    return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
 # Locks
 
 # What adds packages to a service: the condition in the template, and the answers that make it

@@ -1,7 +1,10 @@
 """The OpenAPI schema and its two readers, Swagger UI and ReDoc, from local files alone."""
 
+import threading
 from typing import Any
 
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.csp import CSP
 from django.utils.decorators import method_decorator
 from django.views.decorators.csp import csp_override
@@ -37,7 +40,18 @@ ERROR_SCHEMA = {
 
 
 class SchemaView(SpectacularAPIView):
+    """The schema, made by one thread at a time.
+
+    drf-spectacular loads its extensions at the first schema, and where two threads do that at
+    once, one of them fails.
+    """
+
     authentication_classes = []
+    _lock = threading.Lock()
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        with self._lock:
+            return super().dispatch(request, *args, **kwargs)
 
 
 @method_decorator(READER_CSP, name="dispatch")

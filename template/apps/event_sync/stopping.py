@@ -1,7 +1,7 @@
 """Stop a loop in time: what waits ends at once, what works at a deadline.
 
-Docker, Kubernetes and systemd send SIGTERM, and kill a process that is still there after their
-own limit: 10 seconds, where Docker is not told otherwise.
+Whatever runs processes sends SIGTERM, and kills one that is still there after its own limit: for
+containers that is 10 seconds, unless told otherwise.
 """
 
 import signal

@@ -1,0 +1,264 @@
+"""Containers that the tests start by a service's own Compose files, and what stands around them."""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosmtpd
+import pytest
+from servers import URL_BASE, free_port
+from support import OPTIONS, Answers, combinations_of, copy, run
+from walk import Api
+from websockets.sync.client import ClientConnection, connect
+
+# What decides which containers there are, and what runs in them.
+COMBINATIONS = combinations_of(
+    {name: OPTIONS[name] for name in ("database", "use_channels", "use_event_sync")}
+)
+
+# Four of the eight, in which any two of these answers meet.
+MEETING = [COMBINATIONS[number] for number in (0, 3, 5, 6)]
+
+# As a proxy that ends TLS says it.
+HTTPS = {"X-Forwarded-Proto": "https"}
+
+CREATE_USER = """
+from django.utils import timezone
+from apps.user.models import User
+
+user = User(email="{name}@example.com", email_confirmed_at=timezone.now())
+user.set_password("correct horse battery")
+user.save()
+"""
+
+APP_KEY = secrets.token_urlsafe(48)
+
+# A server for e-mails. It prints each as one line of JSON.
+MAILBOX = """
+import json, time
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message
+
+class Mailbox(Message):
+    def handle_message(self, message):
+        (text,) = [part for part in message.walk() if part.get_content_type() == "text/plain"]
+        body = text.get_payload(decode=True).decode()
+        print(json.dumps({"to": message["To"], "text": body}), flush=True)
+
+Controller(Mailbox(), hostname="0.0.0.0", port=25).start()
+time.sleep(3600)
+"""
+
+
+def outside(answers: Answers) -> dict[str, Any]:
+    """What a service meets in production: its database, and what else these answers ask for."""
+    services: dict[str, Any] = {
+        "mail": {
+            "image": "python:3.13-slim",
+            "command": ["python", "-c", MAILBOX],
+            "environment": {"PYTHONPATH": "/packages"},
+            "volumes": [f"{Path(aiosmtpd.__file__).parent.parent}:/packages:ro"],
+        },
+    }
+    if answers["database"] == "postgres":
+        services["db"] = {
+            "image": "postgres:17",
+            "environment": {"POSTGRES_PASSWORD": "password"},
+        }
+    if answers["use_channels"]:
+        services["redis"] = {"image": "redis:8"}
+    if answers["use_event_sync"]:
+        services["sqs"] = {"image": "motoserver/moto:latest"}
+    return services
+
+
+def variables(answers: Answers) -> dict[str, str]:
+    """The variables of production, for a service among those of ``outside``."""
+    found = {
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
+        "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
+        "URL_BASE": URL_BASE,
+        "EMAIL_HOST": "mail",
+        "EMAIL_PORT": "25",
+    }
+    if answers["database"] == "postgres":
+        found["DATABASE_URL"] = "postgres://postgres:password@db:5432/postgres"
+    if answers["use_channels"]:
+        found["REDIS_URL"] = "redis://redis:6379/0"
+    if answers["use_event_sync"]:
+        found |= {
+            "SQS_QUEUE_URL": "http://sqs:5000/123456789012/events",
+            "SQS_INBOUND_QUEUE_URL": "http://sqs:5000/123456789012/confirmations",
+            "APP_KEY": APP_KEY,
+            # No event leaves before the relay takes it.
+            "EVENT_SYNC_SEND_AT_COMMIT": "false",
+            "AWS_ENDPOINT_URL_SQS": "http://sqs:5000",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "COMPOSE_PROFILES": "consumer",
+        }
+    return found
+
+
+class Containers:
+    """A service in containers, by one of its Compose files."""
+
+    def __init__(self, service: Path, answers: Answers, slug: str, *files: str) -> None:
+        self.service = service
+        self.answers = answers
+        self.slug = slug
+        self.files = files
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def compose(self, *command: str, **variables: str) -> str:
+        """Run a command of Docker Compose, which must succeed; return what it printed."""
+        files = [f"--file={file}" for file in self.files]
+        return run(
+            *["docker", "compose", "--ansi=never", "--progress=plain", *files, *command],
+            cwd=self.service,
+            **{"PORT": str(self.port)} | variables,
+        )
+
+    def up(self, *arguments: str, **variables: str) -> None:
+        """Start the services and wait until they are healthy."""
+        try:
+            self.compose("up", "--detach", "--wait", *arguments, **variables)
+        except pytest.fail.Exception as failure:
+            logs = self.compose("logs", "--no-color", "--tail=60")
+            pytest.fail(f"{failure}\n{logs}", pytrace=False)
+
+    def execute(self, *command: str, service: str = "web", index: int = 1) -> str:
+        """Run a program in a running container, of a service that may have several."""
+        return self.compose("exec", "--no-TTY", f"--index={index}", service, *command)
+
+    def shell(self, code: str, service: str = "web") -> str:
+        """What a piece of Python prints within the service."""
+        manage = ["python", "manage.py", "shell", "--verbosity=0", "--command"]
+        return self.execute(*manage, code, service=service).strip()
+
+    def token(self) -> str:
+        """The token of a new user."""
+        name = secrets.token_hex(4)
+        self.shell(CREATE_USER.format(name=name))
+        credentials = {"email": f"{name}@example.com", "password": "correct horse battery"}
+        login = Api(self.url, HTTPS)("POST", "auth/login/", credentials)
+        return str(login.body["token"])
+
+    def printed(self, service: str) -> str:
+        """What a service wrote to its standard output."""
+        return run("docker", "logs", self.container(service), cwd=self.service)
+
+    def container(self, service: str) -> str:
+        """The identifier of the one container of a service, running or not."""
+        (identifier,) = self.compose("ps", "--all", "--quiet", service).split()
+        return identifier
+
+    def down(self) -> None:
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout=5", "--rmi=local")
+
+
+def prune(containers: Containers, project: str) -> None:
+    """Remove the images that this project built."""
+    built = f"--filter=label=com.docker.compose.project={project}"
+    run("docker", "image", "prune", "--all", "--force", built, cwd=containers.service)
+
+
+class Mailbox:
+    """The e-mails that the server of ``outside`` took, one after the other."""
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+        self._seen = 0
+
+    def read(self, to: str) -> str:
+        """Return the text of the next e-mail, which must be for this address."""
+        line = wait_until(lambda: self._containers.printed("mail").splitlines()[self._seen :])[0]
+        self._seen += 1
+        message = json.loads(line)
+        assert message["to"] == to
+        return str(message["text"])
+
+
+@contextmanager
+def production(template: Path, folder: Path, answers: Answers) -> Iterator[Containers]:
+    """The service of docker-compose.yml, not started yet, beside what it meets in production."""
+    slug = f"test-{secrets.token_hex(3)}"
+    service = copy(template, folder / slug, project_slug=slug, **answers)
+    (service / "outside.json").write_text(json.dumps({"services": outside(answers)}))
+    lines = [f"{name}={value}\n" for name, value in variables(answers).items()]
+    (service / ".env").write_text("".join(lines))
+    containers = Containers(service, answers, slug, "docker-compose.yml", "outside.json")
+    try:
+        yield containers
+    finally:
+        containers.down()
+        prune(containers, slug)
+
+
+def wait_until[Found](look: Callable[[], Found], seconds: float = 30) -> Found:
+    """Look until there is something to see, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.2)
+    return found
+
+
+@contextmanager
+def sockets(
+    service: Containers, path: str, token: str = "", count: int = 1
+) -> Iterator[list[ClientConnection]]:
+    """WebSockets of one user, or of nobody."""
+    url = f"ws://127.0.0.1:{service.port}{path}"
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with ExitStack() as stack:
+        yield [stack.enter_context(connect(url, additional_headers=headers)) for _ in range(count)]
+
+
+# Another service, on the packages of ours: it takes an event from the queue, and prints it.
+TAKE_EVENT = """
+from django.conf import settings
+from common.sqs.sqs_sync import sqs_client
+
+queue = settings.SQS_QUEUE_URL
+(message,) = sqs_client().receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
+sqs_client().delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+print(message["Body"])
+"""
+CONFIRM = """
+from django.conf import settings
+from common.sqs.sqs_sync import sqs_client
+
+sqs_client().send_message(QueueUrl=settings.SQS_INBOUND_QUEUE_URL, MessageBody={body!r})
+"""
+PRODUCE = """
+from apps.event_sync.managers.producer_msg import ProducerMsg
+
+ProducerMsg(
+    apps={"target": ["billing"]}, obj_type="test_event_sync", obj_data={"a": 1}, obj_cmd="put"
+).handle_msg_sync()
+"""
+PROCESSED = """
+from apps.event_sync.models import EventSync
+
+print(EventSync.objects.filter(pk__in={ids}, sent__isnull=False, processed__isnull=False).count())
+"""
+
+
+def events_go_and_come(service: Containers, app_key: str) -> None:
+    """The relay sends two events; one is confirmed over HTTP, one through a queue."""
+    service.shell(PRODUCE + PRODUCE)
+    events = [json.loads(service.shell(TAKE_EVENT)) for _ in range(2)]
+    assert [event["apps"] for event in events] == [{"target": ["billing"]}] * 2
+    over_http, through_queue = (event["data"] for event in events)
+
+    api = Api(service.url, HTTPS | {"Authorization": f"Token {app_key}"})
+    assert api("POST", "event-sync/", over_http).status == 200
+    service.shell(CONFIRM.format(body=json.dumps(through_queue)))
+    ids = [event["data"]["obj_data"]["event_id"] for event in events]
+    wait_until(lambda: service.shell(PROCESSED.format(ids=ids)) == "2")

@@ -1,0 +1,126 @@
+"""The containers of development: they start by themselves, reload, and leave nothing behind."""
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+from containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
+from support import copy, name_of, run
+from walk import Api, walk
+
+pytestmark = pytest.mark.docker
+
+# Any user but root.
+OWNER = 4321
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
+)
+def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+    """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
+    slug = f"test-{secrets.token_hex(3)}"
+    service = copy(template, short_path / slug, project_slug=slug, **request.param)
+    give(service)
+    containers = Containers(service, request.param, slug, "docker-compose.local.yml")
+    try:
+        containers.up("--build", COLLECTSTATIC="1")
+        yield containers
+    finally:
+        containers.down()
+        prune(containers, f"{slug}-local")
+        shutil.rmtree(service)
+
+
+def give(folder: Path) -> None:
+    """Make a folder a common user's, where root runs the tests."""
+    if os.geteuid() == 0:
+        for path in [folder, *folder.rglob("*")]:
+            os.chown(path, OWNER, OWNER)
+
+
+class Terminal:
+    """The e-mails that the service printed, one after the other."""
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+        self._seen = 0
+
+    def read(self, to: str) -> str:
+        """Return the text of the next e-mail, which must be for this address."""
+
+        def printed() -> list[str]:
+            texts = re.findall(
+                r"^(Content-Type: multipart.*?)^-{79}$",
+                self._containers.printed("web"),
+                flags=re.MULTILINE | re.DOTALL,
+            )
+            return texts[self._seen :]
+
+        message = message_from_string(wait_until(printed)[0])
+        self._seen += 1
+        assert message["To"] == to
+        (text,) = [part for part in message.walk() if part.get_content_type() == "text/plain"]
+        body = text.get_payload(decode=True)
+        assert isinstance(body, bytes)
+        return body.decode()
+
+
+def test_the_life_of_an_account(local: Containers) -> None:
+    walk(Api(local.url), Terminal(local).read, "http://localhost:8000")
+
+
+def test_what_its_options_add(local: Containers) -> None:
+    if local.answers["use_channels"]:
+        with sockets(local, "/ws/echo/") as (socket,):
+            socket.send("à toi")
+            assert socket.recv(timeout=10) == "à toi"
+    if local.answers["use_event_sync"]:
+        events_go_and_come(local, "key-of-development")
+
+
+def test_static_files_are_collected_on_demand(local: Containers) -> None:
+    assert (local.service / "staticfiles/admin/css/base.css").exists()
+
+
+def test_a_change_of_the_source_shows(local: Containers) -> None:
+    file = local.service / "apps/api/health.py"
+    source = file.read_text()
+    api = Api(local.url)
+
+    def answer() -> object:
+        try:
+            return api("GET", "health/").body
+        except OSError:  # it starts anew
+            return None
+
+    file.write_text(source.replace('{"status": "ok"}', '{"status": "changed"}'))
+    began = time.monotonic()
+    wait_until(lambda: answer() == {"status": "changed"})
+    print(f"A change shows after {time.monotonic() - began:.1f} s.")
+    file.write_text(source)
+    wait_until(lambda: answer() == {"status": "ok"})
+
+
+def test_its_files_belong_to_the_developer(local: Containers) -> None:
+    (local.service / "apps/fresh").mkdir()
+    give(local.service / "apps/fresh")
+    local.execute("python", "manage.py", "startapp", "fresh", "apps/fresh")
+    local.execute("pytest", "--quiet", "--no-cov", "apps/api/tests/test_health.py")
+    assert (local.service / "apps/fresh/models.py").exists()
+    owner = local.service.stat().st_uid
+    assert {path.lstat().st_uid for path in local.service.rglob("*")} == {owner}
+
+
+def test_down_leaves_nothing(local: Containers) -> None:
+    local.compose("down", "--volumes")
+    project = f"--filter=label=com.docker.compose.project={local.slug}-local"
+    for things in ("container ls --all", "volume ls", "network ls"):
+        command = ["docker", *things.split(), "--quiet", project]
+        assert not run(*command, cwd=local.service)

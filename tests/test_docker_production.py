@@ -1,0 +1,374 @@
+"""The images and containers of production, built and driven."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from containers import (
+    APP_KEY,
+    COMBINATIONS,
+    HTTPS,
+    Containers,
+    Mailbox,
+    events_go_and_come,
+    production,
+    sockets,
+    variables,
+)
+from servers import URL_BASE
+from support import OPTIONS, ROOT, name_of, run
+from walk import Api, walk
+
+pytestmark = pytest.mark.docker
+
+DEFAULTS = COMBINATIONS[0]
+
+# Calls from four threads until the listener is closed, each call on a connection of its own, and
+# prints how they ended. It runs on the loopback interface of the server's own container.
+LOAD = """
+import collections, http.client, json, threading, time
+
+ended = collections.Counter()
+started = threading.Event()
+
+def call():
+    server = http.client.HTTPConnection("127.0.0.1", 8000, timeout=20)
+    headers = {"Host": "127.0.0.1", "X-Forwarded-Proto": "https", "Connection": "close"}
+    try:
+        server.connect()
+    except ConnectionRefusedError:
+        return "refused"
+    try:
+        server.request("GET", "/api/schema/", headers=headers)
+        answer = server.getresponse()
+        answer.read()
+        return str(answer.status)
+    except Exception as error:
+        return repr(error)
+
+def client():
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        how = call()
+        ended[how] += 1
+        if how == "refused":
+            return
+        started.set()
+
+threads = [threading.Thread(target=client) for _ in range(4)]
+for thread in threads:
+    thread.start()
+started.wait()
+print("started", flush=True)
+for thread in threads:
+    thread.join()
+print(json.dumps(ended))
+"""
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in COMBINATIONS]
+)
+def running(
+    request: pytest.FixtureRequest, template: Path, short_path: Path
+) -> Iterator[Containers]:
+    """Every service of docker-compose.yml, and what it meets in production."""
+    with production(template, short_path, request.param) as containers:
+        containers.up("--build")
+        if request.param["use_event_sync"]:
+            setup = ["python", "manage.py", "event_sync_setup"]
+            containers.execute(*setup, "events")
+            containers.execute(*setup, "confirmations", "--inbound")
+        yield containers
+
+
+def test_the_life_of_an_account(running: Containers) -> None:
+    walk(Api(running.url, HTTPS), Mailbox(running).read, URL_BASE)
+
+
+def test_what_its_options_add(running: Containers) -> None:
+    ready = Api(running.url, HTTPS)("GET", "health/ready/").body
+    expected = {"database": "ok"}
+    if running.answers["use_channels"]:
+        expected["channel_layer"] = "ok"
+        with sockets(running, "/ws/echo/", running.token()) as (socket,):
+            socket.send("à toi")
+            assert socket.recv(timeout=10) == "à toi"
+    if running.answers["use_event_sync"]:
+        expected["event_sync"] = "ok"
+        events_go_and_come(running, APP_KEY)
+    assert ready == {"status": "ok", "checks": expected}
+
+
+def test_its_settings_leave_nothing_to_say(running: Containers) -> None:
+    check = running.execute("python", "manage.py", "check", "--deploy", "--fail-level=INFO")
+    assert "no issues (0 silenced)" in check
+
+
+def test_it_can_change_nothing(running: Containers) -> None:
+    assert running.execute("id", "-u").strip() == "10001"
+    for path in ("/app/api_core/x", "/opt/venv/x", "/etc/x", "/app/staticfiles/x"):
+        with pytest.raises(pytest.fail.Exception, match="Read-only file system"):
+            running.execute("touch", path)
+    running.execute("touch", "/tmp/x")  # noqa: S108
+
+
+def stop_under_load(service: Containers) -> tuple[dict[str, int], float]:
+    """How the calls ended during a stop, and the seconds that it took."""
+    container = service.container("web")
+    client = ["docker", "run", "--rm", f"--network=container:{container}", "python:3.13-slim"]
+    with subprocess.Popen(
+        [*client, "python", "-c", LOAD], stdout=subprocess.PIPE, text=True
+    ) as load:
+        assert load.stdout
+        assert load.stdout.readline() == "started\n"
+        time.sleep(2)
+        began = time.monotonic()
+        run("docker", "stop", "--time=30", container, cwd=service.service)
+        seconds = time.monotonic() - began
+        ended: dict[str, int] = json.loads(load.stdout.read())
+    return ended, seconds
+
+
+def test_no_request_in_flight_is_dropped(running: Containers) -> None:
+    ended, seconds = stop_under_load(running)
+    running.up("web")
+    assert ended.pop("200") > 4
+    assert ended == {"refused": 4}
+    assert seconds < 10
+
+
+def test_new_containers_find_the_data(running: Containers) -> None:
+    create = "from apps.user.models import User; User(email='old@example.com', password='!').save()"
+    running.shell(create)
+    before = running.container("web")
+    running.up("--force-recreate", "--no-deps", "web")
+    assert running.container("web") != before
+    count = "from apps.user.models import User; print(User.objects.filter(email__startswith='old').count())"
+    assert running.shell(count) == "1"
+
+
+# What one variant shows for all: the default answers, and SQLite's where it differs.
+
+
+@pytest.fixture(scope="module")
+def image(template: Path, short_path: Path) -> Iterator[Containers]:
+    """The image of the default answers, with nothing around it."""
+    with production(template, short_path, DEFAULTS) as containers:
+        containers.compose("build")
+        yield containers
+
+
+def start(image: Containers, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the image as any orchestrator does, to its end, with these variables alone."""
+    options = [f"--env={name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        ["docker", "run", "--rm", *options, image.slug, *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("role", ["web", "worker"])
+def test_a_missing_variable_is_named_in_one_line(image: Containers, role: str) -> None:
+    given = variables(DEFAULTS)
+    for name in given.keys() - {"EMAIL_PORT"}:
+        ended = start(image, role, **{key: given[key] for key in given.keys() - {name}})
+        fault = f'Configuration error: Environment variable "{name}" not set\n'
+        assert (ended.returncode, ended.stdout + ended.stderr) == (1, fault)
+
+
+def test_a_database_that_never_answers(image: Containers) -> None:
+    given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/db"}
+    ended = start(image, **given, DATABASE_WAIT="2")
+    assert ended.returncode == 1
+    fault = "The database does not answer: connection failed: "
+    assert ended.stderr.splitlines()[-1].startswith(f"CommandError: {fault}")
+    assert ended.stderr.count("\n") == 2
+    assert "secret" not in ended.stderr
+
+
+def test_a_stop_while_it_waits_for_the_database(image: Containers) -> None:
+    given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/db"}
+    options = [f"--env={name}={value}" for name, value in given.items()]
+    folder = image.service
+    container = run("docker", "run", "--detach", *options, image.slug, cwd=folder).strip()
+    try:
+        time.sleep(3)
+        began = time.monotonic()
+        run("docker", "stop", "--time=30", container, cwd=folder)
+        assert time.monotonic() - began < 10
+        state = "{{.State.ExitCode}}"
+        assert run("docker", "inspect", f"--format={state}", container, cwd=folder) == "143\n"
+    finally:
+        run("docker", "rm", "--force", container, cwd=folder)
+
+
+def test_any_command_of_the_service(image: Containers) -> None:
+    ended = start(image, "manage", "check", **variables(DEFAULTS))
+    assert "no issues" in ended.stdout
+    assert start(image, "python", "-c", "print(6 * 7)").stdout == "42\n"
+
+
+def test_no_tools_of_the_build_are_left(image: Containers) -> None:
+    tools = "for name in gcc cc make git curl wget; do command -v $name; done; true"
+    assert start(image, "sh", "-c", tools).stdout == ""
+    assert start(image, "python", "-m", "pip", "--version").returncode == 1
+
+
+def test_the_health_of_a_server_that_does_not_answer(image: Containers) -> None:
+    ended = start(image, "python", "docker/healthcheck.py", PORT="1")
+    assert ended.returncode == 1
+
+
+def test_no_secret_is_in_any_layer(image: Containers, tmp_path: Path) -> None:
+    secret = "a-secret-of-the-developer"  # noqa: S105
+    planted = [".env", ".env.production", ".git/config", "key.pem", "old.sqlite3", "apps/.env"]
+    for name in planted:
+        file = image.service / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"SECRET={secret}\n")
+    image.compose("build")
+    archive = tmp_path / "image.tar"
+    run("docker", "save", f"--output={archive}", image.slug, cwd=tmp_path)
+    layers = archive.read_bytes()
+    assert b"app/manage.py" in layers, "they are compressed"
+    assert secret.encode() not in layers
+    assert not [name for name in planted if f"app/{name}".encode() in layers]
+
+
+def test_a_change_of_the_code_keeps_the_layer_of_the_packages(image: Containers) -> None:
+    def layers() -> list[str]:
+        form = "--format={{json .RootFS.Layers}}"
+        found: list[str] = json.loads(run("docker", "image", "inspect", form, image.slug, cwd=code))
+        return found
+
+    code = image.service
+    before = layers()
+    (code / "apps/api/urls_v2.py").write_text('"""Changed."""\n\nurlpatterns = []\n')
+    image.compose("build")
+    after = layers()
+    assert after[:-1] == before[:-1]
+    assert after[-1] != before[-1]
+
+
+@pytest.fixture(params=OPTIONS["database"])
+def empty(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+    """A service that was never started."""
+    answers = DEFAULTS | {"database": request.param}
+    with production(template, short_path, answers) as containers:
+        yield containers
+
+
+def test_replicas_that_start_together_migrate_once(empty: Containers) -> None:
+    # One port cannot be published three times.
+    (empty.service / "replicas.yml").write_text("services: { web: { ports: !reset [] } }")
+    empty.files = (*empty.files, "replicas.yml")
+    empty.up("--build", "--scale=web=3")
+    logs = empty.compose("logs", "web")
+    assert logs.count("Applying user.0001_initial... OK") == 1
+    assert len(empty.compose("ps", "--quiet", "web").split()) == 3
+
+
+OLDER_STATIC_FILES = """
+cd staticfiles
+rm admin/css/base.css
+echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
+"""
+
+
+def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_path: Path) -> None:
+    answers = DEFAULTS | {"database": "sqlite"}
+    with production(template, short_path, answers) as containers:
+        more = {
+            "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
+            "volumes": {"static": {}},
+        }
+        (containers.service / "static.json").write_text(json.dumps(more))
+        containers.files = (*containers.files, "static.json")
+        containers.up("--build")
+        assert "static files copied" not in containers.printed("web")
+        manifest = "staticfiles/staticfiles.json"
+        whole = containers.execute("cat", manifest)
+        containers.execute("sh", "-c", OLDER_STATIC_FILES)
+        containers.compose("restart", "web")
+        containers.up("web")
+        assert containers.execute("cat", manifest) == whole
+        containers.execute("cat", "staticfiles/admin/css/base.css")
+
+
+def test_the_other_servers_drop_none_either(template: Path, short_path: Path) -> None:
+    with production(template, short_path, DEFAULTS) as containers:
+        env = (containers.service / ".env").read_text()
+        for server in ("uvicorn", "gunicorn"):
+            (containers.service / ".env").write_text(f"{env}SERVER={server}\n")
+            containers.up("--build", "web", "db", "redis")
+            assert server in containers.execute("sh", "-c", "cat /proc/[0-9]*/cmdline")
+            ended, seconds = stop_under_load(containers)
+            assert ended.pop("200") > 4
+            assert ended == {"refused": 4}
+            assert seconds < 10
+
+
+NGINX = """
+events {}
+http {
+    %s
+}
+"""
+
+
+def test_replicas_behind_nginx(template: Path, short_path: Path) -> None:
+    """Two containers serve every call and every WebSocket of a client together."""
+    page = (ROOT / "docs/websockets.md").read_text()
+    (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
+    # Without the certificate, and the rest as if there were one.
+    site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)
+    site = site.replace("443 ssl", "80").replace("$scheme", "https").replace("127.0.0.1:", "web:")
+    with production(template, short_path, DEFAULTS) as containers:
+        (containers.service / "nginx.conf").write_text(NGINX % site)
+        (containers.service / "nginx.yml").write_text(NGINX_SERVICE)
+        containers.files = (*containers.files, "nginx.yml")
+        containers.up("--build", "--scale=web=2")
+
+        walk(Api(containers.url), Mailbox(containers).read, URL_BASE)
+        token = containers.token()
+        with sockets(containers, "/ws/notifications/", token, count=6) as open_sockets:
+            for replica in (1, 2):
+                assert containers.execute("sh", "-c", OPEN_SOCKETS, index=replica).strip() != "0"
+            containers.shell(NOTIFY)
+            for socket in open_sockets:
+                assert json.loads(socket.recv(timeout=10)) == {"type": "hello"}
+
+
+NGINX_SERVICE = """
+services:
+  web:
+    ports: !reset []
+  nginx:
+    build:
+      dockerfile_inline: |
+        FROM python:3.13-slim
+        RUN apt-get update && apt-get install -y --no-install-recommends nginx
+        CMD ["nginx", "-g", "daemon off;"]
+    volumes:
+      - ./nginx.conf:/etc/nginx/nginx.conf:ro
+    ports:
+      - "127.0.0.1:${PORT}:80"
+    depends_on:
+      web: { condition: service_healthy }
+"""
+# Connections of nginx to this container's port 8000.
+OPEN_SOCKETS = "cat /proc/net/tcp | grep -c ':1F40 .* 01 ' || true"
+NOTIFY = """
+from apps.api.notifications import notify
+from apps.user.models import User
+
+notify(User.objects.get(), {"type": "hello"})
+"""
