@@ -1,5 +1,6 @@
 """Services that were made from a release of the template, and move to a newer one."""
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,9 +33,9 @@ def commit_all(folder: Path, message: str = "Mine") -> None:
     git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
 
 
-def history_of_releases(folder: Path) -> Path:
+def history_of_releases(folder: Path, source: Path = ROOT) -> Path:
     """Clone this repository with a tag for each release, and the working tree as the newest."""
-    git(ROOT, "clone", "--quiet", "--shared", "--no-tags", str(ROOT), str(folder))
+    git(ROOT, "clone", "--quiet", "--no-tags", str(source), str(folder))
     for version, commit in releases().items():
         if not has_commit(folder, commit):
             pytest.fail(NO_HISTORY, pytrace=False)
@@ -62,11 +63,10 @@ def later_release(
     return folder
 
 
-def committed(history: Path, folder: Path, version: str, **answers: Any) -> Path:
-    """A service made from a release, in Git as its first user would put it there."""
-    copier.run_copy(
-        str(history), folder, data=answers, defaults=True, quiet=True, vcs_ref=f"v{version}"
-    )
+def committed(history: Path, folder: Path, version: str | None, **answers: Any) -> Path:
+    """A service of a release, or of the newest, in Git as its first user would put it there."""
+    ref = f"v{version}" if version else None
+    copier.run_copy(str(history), folder, data=answers, defaults=True, quiet=True, vcs_ref=ref)
     git(folder, "init", "--quiet")
     commit_all(folder, "Start")
     return folder
@@ -118,3 +118,11 @@ def assert_same(service: Path, other: Path) -> None:
 def conflicts(service: Path) -> set[str]:
     """The files that Git shows as changed by both."""
     return set(git(service, "diff", "--name-only", "--diff-filter=U").split())
+
+
+def point_to(folder: Path, template: Path) -> None:
+    """Say where the template is now, as docs/update.md tells for one that has moved."""
+    answers = folder / ANSWERS
+    text = re.sub(r"^_src_path: .*", f"_src_path: {template}", answers.read_text(), flags=re.M)
+    answers.write_text(text)
+    commit_all(folder, "The template has moved")

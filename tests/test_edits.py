@@ -1,0 +1,139 @@
+"""What a team changed in its service, after an update."""
+
+from pathlib import Path
+
+import pytest
+from edits import BASE, FIELD, MODELS, TEXT, edit, insert, missing
+from updating import (
+    NEXT,
+    RELEASES,
+    assert_same,
+    commit_all,
+    committed,
+    conflicts,
+    fresh,
+    git,
+    later_release,
+    update,
+)
+
+
+def edited(history: Path, folder: Path, version: str) -> Path:
+    """A service with the edits of a team, all committed."""
+    service = committed(history, folder, version)
+    edit(service)
+    commit_all(service)
+    return service
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_edits_survive(history: Path, tmp_path: Path, version: str) -> None:
+    """The update ends as the same edits on a fresh copy."""
+    service = edited(history, tmp_path / "service", version)
+    update(service)
+    assert not conflicts(service)
+    assert not missing(service)
+    other = fresh(history, tmp_path / "fresh", like=service)
+    edit(other)
+    assert_same(service, other)
+
+
+def replace(service: Path, file: str, old: str, new: str) -> None:
+    text = (service / file).read_text()
+    assert text.count(old) == 1, (file, old)
+    (service / file).write_text(text.replace(old, new))
+
+
+RATE = '        "login-address": "60/min",\n'
+OUR_RATE = RATE.replace("60", "90")
+THEIR_RATE = RATE.replace("60", "30")
+
+
+def test_where_both_changed_the_same_lines_git_shows_both(history: Path, tmp_path: Path) -> None:
+    def change(template: Path) -> None:
+        replace(template, f"{BASE}.jinja", RATE, OUR_RATE)
+        replace(template, f"{BASE}.jinja", "MAX_ENTRIES", "max_entries")
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    replace(service, BASE, RATE, THEIR_RATE)
+    commit_all(service)
+    update(service)
+
+    both = f"<<<<<<< before updating\n{THEIR_RATE}=======\n{OUR_RATE}>>>>>>> after updating\n"
+    text = (service / BASE).read_text()
+    assert both in text
+    assert text.count("<<<<<<<") == 1
+    assert "max_entries" in text, "what only we changed is changed"
+    assert conflicts(service) == {BASE}
+    assert f"UU {BASE}" in git(service, "status", "--short")
+
+
+def test_an_edit_beside_ours_is_no_conflict(history: Path, tmp_path: Path) -> None:
+    def change(template: Path) -> None:
+        replace(template, f"{BASE}.jinja", RATE, OUR_RATE)
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    insert(service, BASE, '        "notes-address": "9/min",\n', before='        "mail-account"')
+    commit_all(service)
+    update(service)
+    assert not conflicts(service)
+    assert OUR_RATE in (service / BASE).read_text()
+    assert "notes-address" in (service / BASE).read_text()
+
+
+def test_a_deleted_file_stays_deleted(history: Path, tmp_path: Path) -> None:
+    def change(template: Path) -> None:
+        with (template / ".editorconfig").open("a") as file:
+            file.write("\n[*.md]\nmax_line_length = 120\n")
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    (service / ".editorconfig").unlink()
+    commit_all(service)
+    update(service)
+    assert not (service / ".editorconfig").exists()
+
+
+def test_the_way_back(history: Path, tmp_path: Path) -> None:
+    """What docs/update.md gives to take an update back leaves nothing of it."""
+    service = edited(history, tmp_path / "service", RELEASES[0])
+    before = git(service, "rev-parse", "HEAD^{tree}")
+    update(service)
+    assert git(service, "status", "--porcelain")
+    git(service, "reset", "--hard", "--quiet")
+    git(service, "clean", "--force", "-d", "--quiet")
+    assert not git(service, "status", "--porcelain")
+    assert git(service, "rev-parse", "HEAD^{tree}") == before
+
+
+def test_a_renamed_file_keeps_the_edits_where_it_is_moved_first(
+    history: Path, tmp_path: Path
+) -> None:
+    """What the changelog must tell to do, should a file of ours ever be renamed."""
+
+    def change(template: Path) -> None:
+        (template / MODELS).rename(template / "apps/user/person.py")
+
+    later = later_release(history, tmp_path / "later", change)
+    service = edited(later, tmp_path / "service", NEXT)
+    git(service, "mv", MODELS, "apps/user/person.py")
+    commit_all(service, "As the changelog says")
+    update(service)
+    text = (service / "apps/user/person.py").read_text()
+    assert f"<<<<<<< before updating\n{FIELD}=======\n>>>>>>> after updating\n" in text
+    assert text.count("<<<<<<<") == 1
+    assert not (service / MODELS).exists()
+
+
+def test_a_file_of_ours_that_is_gone_is_shown_as_deleted(history: Path, tmp_path: Path) -> None:
+
+    def change(template: Path) -> None:
+        (template / TEXT).unlink()
+
+    later = later_release(history, tmp_path / "later", change)
+    service = edited(later, tmp_path / "service", NEXT)
+    update(service)
+    assert f" D {TEXT}" in git(service, "status", "--short").splitlines()
+    assert "Your friends at Billing" in git(service, "show", f"HEAD:{TEXT}")
