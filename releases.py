@@ -80,7 +80,11 @@ def record(version: str, commit: str) -> None:
         file.write(f'"{version}" = "{commit}"\n')
 
 
-def main(command: str, version: str) -> None:
+def main(command: str, version: str = "") -> None:
+    if command == "tags":
+        for recorded, commit in releases().items():
+            print(f"git tag --annotate --message 'Version {recorded}' v{recorded} {commit}")
+        return
     if found := faults(version):
         raise SystemExit("\n".join(found))
     if command == "record":

@@ -18,7 +18,7 @@ FIELD = '    job_title = models.CharField(_("job title"), max_length=100, blank=
 SETTING = "\n# Notes\n\nNOTES_FOR_EACH_USER = 100\n"
 PARAGRAPH = "## Who to ask\n\nThe billing team, in room 12.\n\n"
 
-MIGRATION = '''\
+MIGRATION = """\
 from django.db import migrations, models
 
 
@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
             field=models.CharField(blank=True, max_length=100, verbose_name="job title"),
         ),
     ]
-'''
+"""
 
 
 def insert(service: Path, file: str, text: str, *, before: str) -> None:
@@ -55,14 +55,18 @@ def add_app(service: Path) -> None:
         if "email" not in name:
             (service / name).write_text(text)
     insert(service, BASE, '    "apps.note",\n', before='    "apps.communication",\n')
-    imports = "from rest_framework.routers import SimpleRouter\n\nfrom apps.note.api import NoteViewSet\n"
+    imports = (
+        "from rest_framework.routers import SimpleRouter\n\nfrom apps.note.api import NoteViewSet\n"
+    )
     router = (
         "router = SimpleRouter(use_regex_path=False)\n"
         'router.register("notes", NoteViewSet, basename="note")\n\n'
     )
     insert(service, URLS, imports, before="from apps.api.health")
     insert(service, URLS, router, before="urlpatterns")
-    insert(service, URLS, "    *router.urls,\n", before='    path("", include("apps.user.api.urls"))')
+    insert(
+        service, URLS, "    *router.urls,\n", before='    path("", include("apps.user.api.urls"))'
+    )
 
 
 def add_field(service: Path) -> None:

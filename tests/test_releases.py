@@ -4,15 +4,17 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-import releases
 from _pytest.outcomes import Failed
 from packaging.version import Version
 from support import ROOT, run, snapshot
 from updating import AUTHOR, commit_all, git, history_of_releases
+
+import releases
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 RECORD = releases.releases()
@@ -71,10 +73,13 @@ def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in AUTHOR.items():
         monkeypatch.setenv(name, value)
     project = re.sub(
-        r'^version = ".*"', 'version = "7.0.0"', (root / "pyproject.toml").read_text(), flags=re.M
+        r'^version = ".*"',
+        'version = "7.0.0"',
+        (root / "pyproject.toml").read_text(),
+        flags=re.MULTILINE,
     )
     (root / "pyproject.toml").write_text(project)
-    heading = f"## 7.0.0 - {releases.date.today():%Y-%m-%d}\n\nAll new.\n"  # noqa: DTZ011
+    heading = f"## 7.0.0 - {date.today():%Y-%m-%d}\n\nAll new.\n"  # noqa: DTZ011
     (root / "CHANGELOG.md").write_text(f"# Changelog\n\n{heading}")
     git(root, "init", "--quiet")
     commit_all(root)

@@ -9,7 +9,6 @@ from edits import edit, insert, missing
 from support import ROOT, UV, run
 from test_locks import LOCKS, locked
 from updating import (
-    NEXT,
     RELEASES,
     commit_all,
     committed,

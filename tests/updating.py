@@ -8,8 +8,9 @@ from typing import Any
 
 import copier
 import pytest
-from releases import NO_HISTORY, next_version, releases
 from support import ROOT, answers_of, run, snapshot, tracked
+
+from releases import NO_HISTORY, next_version, releases
 
 RELEASES = list(releases())
 NEXT = next_version()
@@ -123,6 +124,8 @@ def conflicts(service: Path) -> set[str]:
 def point_to(folder: Path, template: Path) -> None:
     """Say where the template is now, as docs/update.md tells for one that has moved."""
     answers = folder / ANSWERS
-    text = re.sub(r"^_src_path: .*", f"_src_path: {template}", answers.read_text(), flags=re.M)
+    text = re.sub(
+        r"^_src_path: .*", f"_src_path: {template}", answers.read_text(), flags=re.MULTILINE
+    )
     answers.write_text(text)
     commit_all(folder, "The template has moved")
