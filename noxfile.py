@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import secrets
 import shutil
@@ -315,7 +316,9 @@ def demo(session: nox.Session) -> None:
 
     log = folder / "demo.log"
     base = f"http://{HOST}:{free_port(8000)}"
-    server = serve([*manage, "runserver", "--noreload", base.removeprefix("http://")], log)
+    command = [*manage, "runserver", "--noreload", base.removeprefix("http://")]
+    # The links in its e-mails lead to the port that was free.
+    server = serve(command, log, URL_BASE=base)
     if not comes_up(server, f"{base}/api/v1/health/"):
         server.terminate()
         session.error(f"The service does not answer; {log} ends with:\n{log.read_text()[-2000:]}")
@@ -336,12 +339,13 @@ def set_up(session: nox.Session, folder: Path) -> Path:
     return python
 
 
-def serve(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+def serve(command: list[str], log: Path, **variables: str) -> "subprocess.Popen[bytes]":
     """Start a server that outlives this program."""
     with log.open("w") as output:
         return subprocess.Popen(
             command,
             cwd=log.parent,
+            env=os.environ | variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -8,6 +8,8 @@ from apps.api.errors import ApiNotFoundView
 from apps.api.schema import RedocView, SchemaView, SwaggerView
 
 admin.site.site_header = admin.site.site_title = settings.SERVICE_NAME
+# There is no page at the root that the admin's "View site" could open.
+admin.site.site_url = None
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -5,9 +5,9 @@
 
 from typing import Any, NoReturn
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import ObjectNotUpdated, RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
@@ -32,6 +32,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
             exc = exceptions.ValidationError(get_error_detail(exc))
         case RequestDataTooBig():
             exc = PayloadTooLargeError()
+        case Http404() | ObjectNotUpdated():
+            # Django's own text names the model, in English; the other is a row that somebody
+            # deleted while it was being changed.
+            exc = exceptions.NotFound()
     response = drf_exception_handler(exc, context)
     if response is not None and isinstance(response.data, dict) and "detail" in response.data:
         detail = response.data["detail"]

@@ -1,5 +1,6 @@
 """The one format that the API reads: JSON. Django bounds its size, this module its depth."""
 
+import json
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -9,7 +10,10 @@ from rest_framework.exceptions import ParseError
 
 
 class JSONParser(parsers.JSONParser):
-    """DRF's parser, which lets a body such as ``[[[[…`` end in a fault of the server."""
+    """DRF's parser, which lets some bodies end in a fault of the server.
+
+    Those are ``[[[[…``, and half a character (``"\\ud800"``), which nothing can store or repeat.
+    """
 
     def parse(
         self,
@@ -18,6 +22,10 @@ class JSONParser(parsers.JSONParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         try:
-            return super().parse(stream, media_type, parser_context)
+            data = super().parse(stream, media_type, parser_context)
+            json.dumps(data, ensure_ascii=False).encode()
         except RecursionError as error:
             raise ParseError(_("The JSON is nested too deeply.")) from error
+        except UnicodeEncodeError as error:
+            raise ParseError(_("The JSON holds half a character.")) from error
+        return data

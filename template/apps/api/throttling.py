@@ -54,7 +54,10 @@ def _network(address: str | None) -> str:
         ip = ip_address(address or "")
     except ValueError:
         return str(address)
-    return str(IPv6Network((ip, 64), strict=False)) if isinstance(ip, IPv6Address) else str(ip)
+    if isinstance(ip, IPv6Address):
+        # A server that listens on IPv6 writes IPv4 clients as ::ffff:192.0.2.1, all in one /64.
+        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
+    return str(ip)
 
 
 def _account(request: Request) -> str | None:

@@ -30,4 +30,6 @@ def test_add(admin_client: Client, model: type[Model]) -> None:
 
 
 def test_the_index_bears_the_name_of_the_service(admin_client: Client, settings: Settings) -> None:
-    assert admin_client.get("/admin/").context["site_header"] == settings.SERVICE_NAME
+    index = admin_client.get("/admin/")
+    assert index.context["site_header"] == settings.SERVICE_NAME
+    assert index.context["site_url"] is None

@@ -81,7 +81,6 @@ class RegisterView(AuthView):
     """The answer's ``token`` is empty in production: it comes by e-mail alone."""
 
     throttle_scope = "register"
-    throttle_classes = [AddressThrottle]
 
     @extend_schema(request=RegisterSerializer, responses={201: AuthenticatedSerializer}, auth=[])
     def post(self, request: Request) -> Response:

@@ -7,13 +7,26 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
+from apps.api.throttling import AccountThrottle
 from apps.user.api.auth import AuthenticatedRequest, authenticated
 from apps.user.api.serializers import AuthenticatedSerializer, UserSerializer
 from apps.user.models import User
 from apps.user.tokens import IssuedToken, seconds_left
+
+
+class NewAddressThrottle(AccountThrottle):
+    """Count a user's changes of the address alone: each sends an e-mail to whatever is written."""
+
+    def get_cache_key(self, request: Request, view: APIView) -> str | None:
+        email = request.data.get("email") if isinstance(request.data, dict) else None
+        if not isinstance(email, str) or email.strip().lower() == request.user.get_username():
+            return None
+        return super().get_cache_key(request, view)
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -27,6 +40,8 @@ class UserViewSet(
     request: AuthenticatedRequest
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]
+    throttle_classes = [NewAddressThrottle]
+    throttle_scope = "mail"
     queryset = User.objects.none()
     serializer_class = UserSerializer
     lookup_value_converter = "int"

@@ -59,10 +59,12 @@ class TestOneTimeTokens:
         token = confirm_email_token.issue(make_user(email_confirmed_at=None)).token
         body = {"token": token, "password": "another horse"}
         assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
+        assert reset_password_token.user_id(token) is None
 
     def test_reset_does_not_confirm_an_address(self, api: APIClient) -> None:
         token = reset_password_token.issue(make_user(email_confirmed_at=None)).token
         assert api.post(f"{AUTH}/confirm_email/", {"token": token}).status_code == 400
+        assert confirm_email_token.user_id(token) is None
 
     def test_opens_no_endpoint_as_a_jwt(self, user: User) -> None:
         assert bearer(reset_password_token.issue(user).token).get(ME).status_code == 401
@@ -246,7 +248,7 @@ class TestThrottles:
 
     @pytest.fixture(autouse=True)
     def three_tries(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for scope in ("login-account", "mail-account"):
+        for scope in ("login-account", "mail-account", "register-account"):
             monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, scope, "3/min")
         monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "5/min")
 
@@ -273,7 +275,10 @@ class TestThrottles:
     def test_per_address(self, api: APIClient) -> None:
         assert self.tries(api, 6, vary="email") == [401] * 5 + [429]
 
-    def test_a_forwarded_address_is_not_believed(self, api: APIClient) -> None:
+    def test_a_forwarded_address_is_not_believed(
+        self, api: APIClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api_settings, "NUM_PROXIES", 0)
         assert self.tries(api, 4, vary="HTTP_X_FORWARDED_FOR")[-1] == 429
         codes = [
             api.post(
@@ -313,6 +318,17 @@ class TestThrottles:
         ]
         assert codes == [401] * 5 + [429, 401]
 
+    def test_ipv4_customers_on_an_ipv6_socket_are_several(self, api: APIClient) -> None:
+        codes = [
+            api.post(
+                f"{AUTH}/login/",
+                {"email": f"{number}@example.com", "password": "wrong"},
+                REMOTE_ADDR=f"::ffff:192.0.2.{customer}",
+            ).status_code
+            for customer, number in [*((1, number) for number in range(6)), (2, 6)]
+        ]
+        assert codes == [401] * 5 + [429, 401]
+
     def test_the_admins_login_counts_as_well(self, api: APIClient) -> None:
         admin = User.objects.create_superuser("ana@example.com", PASSWORD)
         login = {"username": admin.email, "password": PASSWORD}
@@ -329,6 +345,32 @@ class TestThrottles:
         for _number in range(5):
             api.post(f"{AUTH}/forgot_password/", {"email": user.email})
         assert len(delivered()) == 3
+
+    def test_registrations_of_one_address(
+        self, api: APIClient, user: User, delivered: Delivered
+    ) -> None:
+        """Each sends its owner an e-mail."""
+        body = registration(email=user.email)
+        codes = [
+            api.post(f"{AUTH}/register/", body, REMOTE_ADDR=f"192.0.2.{number}").status_code
+            for number in range(4)
+        ]
+        assert codes == [400] * 3 + [429]
+        assert len(delivered()) == 3
+
+    def test_changes_of_the_address(
+        self, user_api: APIClient, user: User, delivered: Delivered
+    ) -> None:
+        """Each sends an e-mail to anyone, or tells that an address has an account."""
+        own = f"/api/v1/users/{user.pk}/"
+        codes = [
+            user_api.patch(own, {"email": f"victim{number}@example.com"}).status_code
+            for number in range(4)
+        ]
+        assert codes == [200] * 3 + [429]
+        same = {"email": user.email.upper(), "first_name": "Eva", "last_name": "Reis"}
+        assert user_api.put(own, same).status_code == 200
+        assert user_api.patch(own, {"first_name": "Bia"}).status_code == 200
 
 
 class TestLog:
@@ -372,7 +414,10 @@ class TestPasswords:
         assert (right.status_code, trimmed.status_code) == (200, 401)
 
     def test_is_never_shown(self, user_api: APIClient, user: User) -> None:
-        assert user.password not in user_api.get("/api/v1/users/").content.decode()
+        for path in ("/api/v1/users/", ME):
+            body = user_api.get(path).content.decode()
+            assert "password" not in body
+            assert user.password not in body
 
 
 class TestAddresses:

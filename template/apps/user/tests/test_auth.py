@@ -29,7 +29,8 @@ def test_login(api: APIClient, user: User) -> None:
     assert user.last_login
 
 
-def test_register_then_confirm(api: APIClient, delivered: Delivered) -> None:
+def test_register_then_confirm(api: APIClient, delivered: Delivered, settings: Settings) -> None:
+    settings.REGISTER_RETURNS_CONFIRM_TOKEN = True
     response = api.post(f"{AUTH}/register/", registration(email="Bia@Example.com"))
     assert response.status_code == 201
     body = response.json()
@@ -103,6 +104,18 @@ def test_forgot_then_reset(api: APIClient, user: User, delivered: Delivered) -> 
     assert delivered()[1].to == [user.email]
 
 
+def test_a_reset_confirms_the_address(api: APIClient, settings: Settings) -> None:
+    """The link came to that mailbox."""
+    settings.REQUIRE_CONFIRMED_EMAIL = True
+    user = make_user(email_confirmed_at=None)
+    issued = services.forgot_password(email=user.email)
+    assert issued
+    body = {"token": issued.token, "password": "another horse"}
+    assert api.post(f"{AUTH}/reset_password/", body).status_code == 200
+    credentials = {"email": user.email, "password": "another horse"}
+    assert api.post(f"{AUTH}/login/", credentials).status_code == 200
+
+
 def test_the_service_behind_forgot_password_returns_the_token(api: APIClient, user: User) -> None:
     issued = services.forgot_password(email=user.email)
     assert issued
@@ -147,6 +160,7 @@ def test_resend_confirmation(api: APIClient, delivered: Delivered) -> None:
 
 
 def test_login_needs_a_confirmed_address(api: APIClient, settings: Settings) -> None:
+    settings.REQUIRE_CONFIRMED_EMAIL = True
     user = make_user(email_confirmed_at=None)
     credentials = {"email": user.email, "password": PASSWORD}
     refused = api.post(f"{AUTH}/login/", credentials)

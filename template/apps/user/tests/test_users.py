@@ -1,17 +1,20 @@
 """The contract of ``/api/v1/users/``."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
 from django.core.mail import EmailMessage
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
 
+from apps.user import services
 from apps.user.api.serializers import ACCESS, NEVER_SHOWN, PROFILE, READ_ONLY
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, token_in
-from apps.user.tokens import issue_jwt
 
 Delivered = Callable[[], Sequence[EmailMessage]]
 USERS = "/api/v1/users/"
@@ -42,10 +45,13 @@ def test_me(user_api: APIClient, user: User) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-def test_me_returns_the_token_of_the_header(api: APIClient, user: User) -> None:
-    token = issue_jwt(user).token
-    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    assert api.get(f"{USERS}me/").json()["token"] == token
+def test_me_returns_the_token_and_what_it_has_left(api: APIClient, user: User) -> None:
+    jwt = AccessToken.for_user(user)
+    jwt.set_exp(lifetime=timedelta(minutes=10))
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {jwt}")
+    body = api.get(f"{USERS}me/").json()
+    assert body["token"] == str(jwt)
+    assert 590 <= body["expired_at"] <= 600
 
 
 def test_me_asks_the_database_once(
@@ -91,6 +97,24 @@ def test_another_user_is_not_found(user_api: APIClient, method: str) -> None:
     assert getattr(user_api, method)(f"{USERS}{other.pk}/", {}).status_code == 404
     other.refresh_from_db()
     assert other.first_name == "Other"
+
+
+def test_not_found_names_no_model(user_api: APIClient) -> None:
+    response = user_api.get(f"{USERS}0/", headers={"Accept-Language": "pt-BR"})
+    assert response.json() == {"detail": "Não encontrado.", "code": "not_found"}
+
+
+def test_a_user_deleted_while_being_changed(
+    user_api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update_profile = services.update_profile
+
+    def too_late(user: User, **fields: Any) -> User:
+        User.objects.all().delete()
+        return update_profile(user, **fields)
+
+    monkeypatch.setattr(services, "update_profile", too_late)
+    assert user_api.patch(f"{USERS}{user.pk}/", {"first_name": "Eva"}).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["", "me/", "1/"])
