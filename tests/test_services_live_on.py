@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.outcomes import Failed
 from edits import edit, insert, missing
-from support import ROOT, UV, run
+from support import ROOT, UV, Answers, run, tracked
 from test_locks import LOCKS, locked
 from updating import (
     RELEASES,
@@ -19,6 +20,8 @@ from updating import (
     point_to,
     update,
 )
+
+PAGE = (ROOT / "docs/update.md").read_text()
 
 ADD_DATA = """
 from apps.user.models import User
@@ -141,3 +144,144 @@ def add_nickname(template: Path) -> None:
         "        ),\n"
         "    ]\n"
     )
+
+
+# An option that comes, goes and comes back, and a database that is exchanged, on one service.
+
+FEW = {
+    "database": "sqlite",
+    "use_channels": False,
+    "use_event_sync": False,
+    "use_docker": False,
+    "ci_provider": "none",
+}
+MANY = {"use_channels": True, "use_event_sync": True, "use_docker": True, "ci_provider": "github"}
+
+ADD_EVENT = """
+from apps.event_sync.managers.producer_msg import ProducerMsg
+ProducerMsg(
+    apps={"target": ["billing"]}, obj_type="invoice", obj_data={"id": 7}, obj_cmd="put"
+).handle_msg_sync()
+"""
+READ_EVENTS = """
+from apps.event_sync.models import EventSync
+print("events:", *EventSync.objects.values_list("obj_data__id", flat=True))
+"""
+EVENTS = "events: 7\n"
+READ_TABLE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT count(*) FROM event_sync_eventsync")
+    print("rows:", *cursor.fetchone())
+"""
+READ_TABLES = """
+from django.db import connection
+print("table:", "event_sync_eventsync" in connection.introspection.table_names())
+"""
+
+
+def changed(service: Service, **answers: Any) -> None:
+    """Change answers, install, migrate and commit, as docs/update.md tells."""
+    update(service.folder, **answers)
+    assert not conflicts(service.folder)
+    service.install()
+    service.manage("migrate")
+    service.manage("makemigrations", "--check", "--dry-run")
+    commit_all(service.folder)
+    assert service.shell(READ_DATA) == ANA
+
+
+def documented(start: str) -> list[str]:
+    """The arguments of the command of manage.py in docs/update.md that starts so."""
+    (line,) = re.findall(rf"^ {{4}}uv run manage\.py ({start}.*)$", PAGE, flags=re.MULTILINE)
+    return str(line).split()
+
+
+def moved_to(service: Service, kind: str) -> None:
+    """Take the rows from one database to the other, as docs/update.md tells."""
+    service.manage(*documented("dumpdata"))
+    update(service.folder, database=kind)
+    service.install()
+    service.manage("migrate")
+    service.manage(*documented("loaddata"))
+    (service.folder.parent / "data.json").unlink()
+    commit_all(service.folder)
+    assert service.shell(READ_DATA) == ANA
+    assert service.shell(READ_EVENTS) == EVENTS
+
+
+def test_data_survives_options_that_come_and_go(history: Path, short_path: Path) -> None:
+    folder = committed(history, short_path / "toggled" / "service", None, **FEW)
+    service = Service(folder)
+    service.manage("migrate")
+    service.shell(ADD_DATA)
+
+    changed(service, **MANY)
+    service.shell(ADD_EVENT)
+    assert service.shell(READ_EVENTS) == EVENTS
+
+    changed(service, use_event_sync=False)
+    assert service.shell(READ_TABLE) == "rows: 1\n"
+
+    changed(service, use_event_sync=True)
+    assert service.shell(READ_EVENTS) == EVENTS
+
+    moved_to(service, "postgres")
+    # New rows get numbers after the old ones.
+    service.shell(ADD_DATA.replace("ana@", "bia@"))
+    service.shell(ADD_EVENT.replace("7", "8"))
+    service.run("pytest", "--quiet")
+    assert service.shell(READ_EVENTS) == "events: 8 7\n"
+    assert not tracked_database(folder)
+
+
+def test_a_table_is_dropped_before_its_app_goes(history: Path, short_path: Path) -> None:
+    folder = committed(history, short_path / "dropped" / "service", None)
+    service = Service(folder)
+    service.manage("migrate")
+    service.shell(ADD_DATA)
+    service.shell(ADD_EVENT)
+    moved_to(service, "sqlite")
+    assert (folder / ".postgres").is_dir()
+    assert not tracked_database(folder)
+
+    service.manage(*documented("migrate event_sync"))
+    assert service.shell(READ_TABLES) == "table: False\n"
+    changed(service, use_event_sync=False, use_channels=False)
+    service.manage("remove_stale_contenttypes", "--include-stale-apps", "--no-input")
+    assert "event_sync" not in service.manage("dumpdata", "contenttypes", "auth.permission")
+    service.run("pytest", "--quiet")
+
+
+def tracked_database(folder: Path) -> list[Path]:
+    """Files of a database that went into Git."""
+    return [
+        file for file in tracked(folder) if "postgres" in file.parts[0] or "sqlite" in file.name
+    ]
+
+
+def test_what_was_edited_in_an_option_that_goes(history: Path, tmp_path: Path) -> None:
+    """Git shows each file that goes; --conflict rej writes the edits beside it."""
+    consumer = "apps/api/consumers.py"
+    note = "\n\nROOM = 12\n"
+    service = committed(history, tmp_path / "service", None)
+    (service / consumer).write_text((service / consumer).read_text() + note)
+    mine = service / "apps/event_sync/mine.py"
+    mine.write_text("ROOM = 12\n")
+    commit_all(service)
+    going: Answers = {"use_channels": False, "use_event_sync": False}
+
+    update(service, **going)
+    deleted = git(service, "ls-files", "--deleted").split()
+    assert consumer in deleted
+    assert mine.exists()
+    assert note in git(service, "show", f"HEAD:{consumer}")
+    changes = git(service, "log", "--format=%s", "--name-only", "--diff-filter=M", "--", *deleted)
+    assert changes.split() == ["Mine", consumer]
+
+    git(service, "reset", "--hard", "--quiet")
+    git(service, "clean", "--force", "-d", "--quiet")
+    update(service, conflict="rej", **going)
+    rejected = [file for file in tracked(service) if file.suffix == ".rej"]
+    assert rejected == [Path(f"{consumer}.rej")]
+    assert "+ROOM = 12\n" in (service / rejected[0]).read_text()

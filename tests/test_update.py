@@ -18,6 +18,7 @@ from updating import (
     conflicts,
     fresh,
     git,
+    later_release,
     point_to,
     update,
 )
@@ -50,6 +51,30 @@ def test_the_changelog_tells_of_each_file_that_is_gone() -> None:
     sections = dict(re.findall(r"^## (\S+) .*\n((?:(?!## ).*\n)+)", changelog, flags=re.MULTILINE))
     assert sections.keys() >= {*GONE.values(), *RELEASES}
     assert not [file for file, version in GONE.items() if f"`{file}`" not in sections[version]]
+
+
+@pytest.mark.parametrize(
+    ("more", "stays"), [("", True), (" and _copier_conf.data._commit is not defined", False)]
+)
+def test_a_file_that_is_left_out_from_now_on(
+    history: Path, tmp_path: Path, *, more: str, stays: bool
+) -> None:
+    """Copier takes the new table of files for the old version too, unless the row says otherwise.
+
+    docs/release.md tells those who work on the template.
+    """
+    file = "gunicorn.conf.py"
+
+    def change(template: Path) -> None:
+        text = (template.parent / "copier.yml").read_text()
+        row = f'  - "{{% if use_docker{more} %}}/{file}{{% endif %}}"\n'
+        (template.parent / "copier.yml").write_text(text.replace("  - .svn\n", f"  - .svn\n{row}"))
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    update(service)
+    assert (service / file).exists() is stays
+    assert not (fresh(later, tmp_path / "fresh", like=service) / file).exists()
 
 
 # Copier's command line, as a user meets it.
@@ -198,7 +223,7 @@ def test_turning_off_the_events_says_what_becomes_of_them(old: Path, no: str) ->
     assert code == 0, said
     before, _, after = said.partition("Updating to template version")
     assert "deletes the files of this option" in before
-    assert "tables of events and their rows stay" in before
+    assert "table of events stays in the database" in before
     assert "manage.py migrate event_sync zero" in before
     assert "git status lists them" in after
 
@@ -208,5 +233,5 @@ def test_an_update_that_turns_nothing_off_warns_of_nothing(old: Path) -> None:
     assert code == 0, said
     before, _, _after = said.partition("Updating to template version")
     assert "deletes" not in before
-    assert "tables" not in before
+    assert "table" not in before
     assert "git reset --hard && git clean --force -d" in before

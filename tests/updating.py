@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import copier
 import pytest
@@ -73,9 +73,11 @@ def committed(history: Path, folder: Path, version: str | None, **answers: Any) 
     return folder
 
 
-def update(service: Path, **answers: Any) -> None:
+def update(service: Path, *, conflict: Literal["inline", "rej"] = "inline", **answers: Any) -> None:
     """As `copier update --defaults`, with some answers changed."""
-    copier.run_update(service, data=answers, defaults=True, overwrite=True, quiet=True)
+    copier.run_update(
+        service, data=answers, defaults=True, overwrite=True, quiet=True, conflict=conflict
+    )
 
 
 def fresh(history: Path, folder: Path, like: Path) -> Path:
