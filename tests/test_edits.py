@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from _pytest.outcomes import Failed
 from edits import BASE, FIELD, MODELS, TEXT, edit, insert, missing
+from living import ADD_DATA, ANA, READ_DATA, Service
+from test_locks import LOCKS, locked
 from updating import (
     NEXT,
     RELEASES,
@@ -14,6 +17,7 @@ from updating import (
     fresh,
     git,
     later_release,
+    point_to,
     update,
 )
 
@@ -137,3 +141,88 @@ def test_a_file_of_ours_that_is_gone_is_shown_as_deleted(history: Path, tmp_path
     update(service)
     assert f" D {TEXT}" in git(service, "status", "--short").splitlines()
     assert "Your friends at Billing" in git(service, "show", f"HEAD:{TEXT}")
+
+
+# Installed, with data, up to the service's own tests
+
+
+@pytest.fixture
+def service(history: Path, short_path: Path) -> Service:
+    """A service of the oldest release, with a team's edits and a user."""
+    folder = committed(history, short_path / "edited", RELEASES[0])
+    edit(folder)
+    service = Service(folder)
+    service.lock()
+    service.install()
+    service.manage("makemigrations", "note")
+    service.run("ruff", "check", "--fix", "--quiet")
+    service.run("ruff", "format", "--quiet")
+    commit_all(folder)
+    service.manage("migrate")
+    service.shell(ADD_DATA)
+    return service
+
+
+def test_an_edited_service_passes_its_tests(
+    history: Path, tmp_path: Path, service: Service
+) -> None:
+    folder = service.folder
+    update(folder)
+    # The locks are the only files that both changed: ours are taken, and locked anew.
+    assert conflicts(folder) <= set(LOCKS)
+    for name in conflicts(folder):
+        git(folder, "checkout", "--quiet", "--theirs", name)
+    assert not missing(folder)
+    service.lock()
+    other = fresh(history, tmp_path / "fresh", like=folder)
+    for name in LOCKS:
+        ours, theirs = locked(other / name), locked(folder / name)
+        assert theirs == ours | {"python-slugify": "8.0.4", "text-unidecode": "1.3"}
+
+    service.install()
+    service.manage("makemigrations", "--check", "--dry-run")
+    service.manage("migrate")
+    assert service.shell(READ_DATA) == ANA
+    service.run("ruff", "check")
+    service.run("ruff", "format", "--check")
+    service.run("mypy")
+    service.run("pytest", "--quiet")
+    commit_all(folder)
+
+    # Then the template adds a field to the user too: two migrations follow the same one.
+    later = later_release(history, tmp_path / "later", add_nickname)
+    point_to(folder, later)
+    update(folder)
+    assert not conflicts(folder)
+    with pytest.raises(Failed, match="Conflicting migrations detected"):
+        service.manage("makemigrations", "--check")
+    service.manage("makemigrations", "--merge", "--no-input")
+    service.manage("migrate")
+    assert service.shell(READ_DATA) == ANA
+    service.manage("makemigrations", "--check", "--dry-run")
+    service.run("pytest", "--quiet", "--no-cov", "apps/user")
+
+
+def add_nickname(template: Path) -> None:
+    """What a release would do that adds a field to the user."""
+    insert(
+        template,
+        "apps/user/models.py",
+        '    nickname = models.CharField(_("nickname"), max_length=100, blank=True)\n',
+        before="    is_active = ",
+    )
+    insert(template, "apps/user/api/serializers.py", '    "nickname",\n', before='    "is_active",')
+    (template / "apps/user/migrations/0002_user_nickname.py").write_text(
+        "from django.db import migrations, models\n\n\n"
+        "class Migration(migrations.Migration):\n"
+        '    dependencies = [("user", "0001_initial")]\n\n'
+        "    operations = [\n"
+        "        migrations.AddField(\n"
+        '            model_name="user",\n'
+        '            name="nickname",\n'
+        "            field=models.CharField(\n"
+        '                blank=True, max_length=100, verbose_name="nickname"\n'
+        "            ),\n"
+        "        ),\n"
+        "    ]\n"
+    )

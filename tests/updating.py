@@ -93,8 +93,7 @@ def fresh(history: Path, folder: Path, like: Path) -> Path:
 def contents(service: Path) -> Mapping[str, tuple[bool, bytes]]:
     """What goes into Git: each file's text, and whether it may be executed.
 
-    A folder that Git would not see counts too, and the file that Git must not see counts
-    as being there.
+    An empty folder counts too, though Git does not see it.
     """
     files = {
         file.as_posix(): (
@@ -105,10 +104,10 @@ def contents(service: Path) -> Mapping[str, tuple[bool, bytes]]:
     }
     folders = {
         f"{path.relative_to(service).as_posix()}/": (False, b"")
-        for path in service.rglob("*")
-        if path.is_dir() and path.relative_to(service).parts[0] != ".git"
+        for path in service.glob("[!.]*/**/")
+        if path.is_dir() and not any(path.iterdir())
     }
-    return files | folders | {".env": (False, b"")}
+    return files | folders
 
 
 def assert_same(service: Path, other: Path) -> None:
