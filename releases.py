@@ -7,8 +7,6 @@ import tomllib
 from datetime import date
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 ROOT = Path(__file__).parent
 RECORD = "releases.toml"
 
@@ -36,7 +34,7 @@ def releases(text: str | None = None) -> dict[str, str]:
 
 def next_version() -> str:
     """A version after the last one."""
-    major, minor, _patch = Version(list(releases())[-1]).release
+    major, minor, _patch = numbers(list(releases())[-1])
     return f"{major}.{minor + 1}.0"
 
 
@@ -48,11 +46,11 @@ def git(*arguments: str) -> str:
 
 def faults(version: str) -> list[str]:
     """What keeps this version from being released, in sentences."""
-    if not is_semantic(version):
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         return [f'"{version}" is no version: write three numbers, as in 1.2.0.']
     last = list(releases())[-1]
     found = []
-    if Version(version) <= Version(last):
+    if numbers(version) <= numbers(last):
         found.append(f"{version} is not newer than {last}, the last one in {RECORD}.")
     if git("status", "--porcelain"):
         found.append("There are changes that are not committed: a release is a commit.")
@@ -66,12 +64,8 @@ def faults(version: str) -> list[str]:
     return found
 
 
-def is_semantic(version: str) -> bool:
-    try:
-        Version(version)
-    except InvalidVersion:
-        return False
-    return bool(re.fullmatch(r"\d+\.\d+\.\d+", version))
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def record(version: str, commit: str) -> None:

@@ -21,9 +21,9 @@ RECORD = releases.releases()
 
 
 def test_versions_grow_and_commits_are_whole() -> None:
-    versions = [Version(version) for version in RECORD]
+    versions = list(map(Version, RECORD))
     assert versions == sorted(set(versions))
-    assert all(releases.is_semantic(version) for version in RECORD)
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in RECORD)
     assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in RECORD.values())
     assert len(set(RECORD.values())) == len(RECORD)
 
