@@ -257,6 +257,30 @@ def bench(session: nox.Session) -> None:
         shutil.copy(ROOT / "benchmarks/me.py", folder)
         with session.chdir(folder):
             session.run(str(python), "me.py", external=True)
+        session.run("python", "benchmarks/websocket_servers.py", str(folder))
+
+
+@nox.session(python=PYTHON)
+def autobahn(session: nox.Session) -> None:
+    """Fuzz the service's WebSockets: ``nox -s autobahn -- PYTHON2.7``; the suite needs that one."""
+    install(session)
+    (old_python,) = session.posargs or ["python2.7"]
+    folder = ROOT / ".tools/autobahn"
+    packages = {"PYTHONUSERBASE": str(folder / "packages")}
+    session.run(
+        *[old_python, "-m", "pip", "install", "--quiet", "--user", "--ignore-installed"],
+        *["--no-warn-script-location", "autobahntestsuite==25.10.1"],
+        env=packages,
+        external=True,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        service = Path(name, "service")
+        copy_template(session, service)
+        set_up(session, service)
+        report = folder / "report"
+        session.run(
+            "python", "tests/autobahn.py", old_python, str(service), str(report), env=packages
+        )
 
 
 # Demo

@@ -1,11 +1,12 @@
 """How gunicorn serves: https://gunicorn.org/reference/settings/
 
-WEB_CONCURRENCY sets the number of processes. Options of the command line win over this file.
+BIND and PORT say where it listens, WEB_CONCURRENCY sets the number of processes. Options of the command line win over this file.
 """
 
 import os
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+host = os.environ.get("BIND", "0.0.0.0")  # noqa: S104 - a container is reached from outside
+bind = f"{host}:{os.environ.get('PORT', '8000')}"
 worker_class = "gthread"
 threads = 4
 

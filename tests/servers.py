@@ -88,8 +88,10 @@ def installed(template: Path, folder: Path, **answers: str) -> Path:
     return service
 
 
-def production(database_url: str, smtp_port: int = 25) -> dict[str, str]:
-    """The variables of a service that loopback alone reaches."""
+def production(
+    database_url: str, smtp_port: int = 25, redis_url: str = "redis://127.0.0.1:1/0"
+) -> dict[str, str]:
+    """The variables of a service that loopback alone reaches; nobody listens on that port 1."""
     return {
         "DJANGO_SETTINGS_MODULE": "api_core.settings.prod",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
@@ -98,18 +100,19 @@ def production(database_url: str, smtp_port: int = 25) -> dict[str, str]:
         "URL_BASE": URL_BASE,
         "EMAIL_HOST": "127.0.0.1",
         "EMAIL_PORT": str(smtp_port),
+        "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": "2",
     }
 
 
 @contextmanager
 def served(service: Path, variables: dict[str, str]) -> Iterator[str]:
-    """The address of the migrated service, behind gunicorn."""
+    """The address of the migrated service, behind the server that its own script starts."""
     programs = service / ".venv/bin"
     run(programs / "python", "manage.py", "migrate", cwd=service, **variables)
     run(programs / "python", "manage.py", "collectstatic", cwd=service, **variables)
-    address = f"127.0.0.1:{free_port()}"
-    options = ["--bind", address, "api_core.wsgi"]
-    with started(programs / "gunicorn", *options, cwd=service, **variables):
-        wait_for(f"http://{address}/api/v1/health/")
-        yield f"http://{address}"
+    listen = {"BIND": "127.0.0.1", "PORT": str(free_port())}
+    with started(service / "start_server.sh", cwd=service, **variables, **listen):
+        url = f"http://127.0.0.1:{listen['PORT']}"
+        wait_for(f"{url}/api/v1/health/")
+        yield url

@@ -35,6 +35,9 @@ TEXTS = {
 # What a variant must not mention, by the answer that leaves it out.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
+    ("use_channels", False): re.compile(
+        r"\bchannels|channel.layer|daphne|\bredis(?!t)|valkey|websocket|\bws:|\bws/", re.IGNORECASE
+    ),
 }
 
 PRODUCTION = {
@@ -47,10 +50,16 @@ PRODUCTION = {
     "EMAIL_HOST_USER": "service",
     "EMAIL_HOST_PASSWORD": "secret",
     "DEFAULT_FROM_EMAIL": "service@example.com",
+    "REDIS_URL": "rediss://user:password@redis.example.com:6379/0",
 }
 DATABASE_URLS = {
     "postgres": "postgres://user:password@db.example.com:5432/service",
     "sqlite": "sqlite:///db.sqlite3",
+}
+
+# What production refuses where an option is chosen.
+REFUSED_WITH = {
+    "use_channels": [("REDIS_URL", ""), ("REDIS_URL", "localhost:6379")],
 }
 
 # Prints the names under which the installed packages are imported.
@@ -148,6 +157,19 @@ def test_production_settings(variant: Variant) -> None:
     ],
 )
 def test_production_names_what_it_refuses(variant: Variant, name: str, value: str) -> None:
+    assert_refused(variant, name, value)
+
+
+@pytest.mark.parametrize("option", REFUSED_WITH)
+def test_production_names_what_an_option_refuses(variant: Variant, option: str) -> None:
+    for name, value in REFUSED_WITH[option]:
+        if variant.answers[option]:
+            assert_refused(variant, name, value)
+        else:
+            assert not [file for file, text in variant.texts().items() if name in text]
+
+
+def assert_refused(variant: Variant, name: str, value: str) -> None:
     (variant.folder / ".env").rename(variant.folder / ".env.away")
     production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
     environment = {**production, name: value} if value else without(production, name)

@@ -1,4 +1,4 @@
-"""The main job, as in production: gunicorn, a worker for the e-mails, and a server that takes them."""
+"""The main job, as in production: the web server, a worker for the e-mails, and a server that takes them."""
 
 import queue
 from email.message import Message

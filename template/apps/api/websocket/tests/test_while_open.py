@@ -1,0 +1,143 @@
+"""What ends a connection that was opened with a good proof. OWASP ASVS 5.0: 7.4.1, 7.4.2."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from channels.db import database_sync_to_async
+from django.conf import settings as django_settings
+from django.db import OperationalError
+from django.test import Client
+from pytest_django import Settings
+
+from apps.api.websocket.tests.client import Socket, connected
+from apps.api.websocket.tests.test_credentials import OWN, token_of
+from apps.user import services
+from apps.user.models import User
+from apps.user.tests.factories import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def frequent_checks(settings: Settings) -> None:
+    settings.WEBSOCKET_RECHECK_SECONDS = 0.05
+
+
+@pytest.fixture
+def browser(user: User) -> Client:
+    """A browser with the session of ``user``."""
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def session_of(browser: Client) -> str:
+    return browser.cookies[django_settings.SESSION_COOKIE_NAME].value
+
+
+def deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def change_password(user: User) -> None:
+    services.change_password(user, current_password=PASSWORD, password="another horse")
+
+
+def delete(user: User) -> None:
+    user.delete()
+
+
+async def test_an_expired_token(user: User, settings: Settings) -> None:
+    settings.WEBSOCKET_RECHECK_SECONDS = 3600
+    token = token_of(user, exp=int(time.time()) + 2)
+    socket = await Socket(authorization=f"Bearer {token}").open()
+    assert await socket.echoes()
+    assert await socket.close_code() == 4401
+
+
+@pytest.mark.parametrize("change", [services.logout, change_password, deactivate, delete])
+async def test_a_token_that_is_revoked(
+    user: User, bearer: str, change: Callable[[User], object]
+) -> None:
+    socket = await Socket(authorization=bearer).open()
+    assert await socket.echoes()
+    await database_sync_to_async(change)(user)
+    assert await socket.close_code() == 4401
+
+
+@pytest.mark.parametrize("change", [change_password, deactivate, delete])
+async def test_a_session_that_is_revoked(
+    user: User, browser: Client, change: Callable[[User], object]
+) -> None:
+    socket = await Socket(session=session_of(browser), origin=OWN).open()
+    assert await socket.echoes()
+    await database_sync_to_async(change)(user)
+    assert await socket.close_code() == 4401
+
+
+async def test_a_session_that_is_logged_out(browser: Client) -> None:
+    socket = await Socket(session=session_of(browser), origin=OWN).open()
+    assert await socket.echoes()
+    await database_sync_to_async(browser.logout)()
+    assert await socket.close_code() == 4401
+
+
+async def test_a_session_survives_a_change_of_the_secret_key(
+    browser: Client, settings: Settings
+) -> None:
+    """A check must not renew the session either: its new cookie would not reach the browser."""
+    async with connected(session=session_of(browser), origin=OWN) as socket:
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+        settings.SECRET_KEY = "another key " * 5
+        for _check in range(10):
+            assert await socket.echoes()
+            assert await socket.receive_nothing(timeout=0.05)
+
+
+async def test_what_nobody_revoked_stays_open(bearer: str) -> None:
+    async with connected(authorization=bearer) as socket:
+        for _check in range(10):
+            assert await socket.echoes()
+            assert await socket.receive_nothing(timeout=0.05)
+
+
+async def test_a_short_outage_of_the_database_closes_nothing(
+    bearer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(authorization=bearer) as socket:
+        with monkeypatch.context() as outage:
+            checks = count_and_fail(outage)
+            while not checks:
+                assert await socket.receive_nothing(timeout=0.02)
+        assert await socket.echoes()
+
+
+async def test_a_long_outage_of_the_database_closes(
+    bearer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say any more whether the token was revoked."""
+    socket = await Socket(authorization=bearer).open()
+    checks = count_and_fail(monkeypatch)
+    assert await socket.close_code() == 4503
+    assert len(checks) > 1
+
+
+async def test_a_fault_in_a_check_closes(bearer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nothing would end the connection any more."""
+    socket = await Socket(authorization=bearer).open()
+    checks = count_and_fail(monkeypatch, ZeroDivisionError())
+    assert await socket.close_code() == 4503
+    assert len(checks) == 1
+
+
+def count_and_fail(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
+    """Let every further check fail, as without a database, and return the list of them."""
+    checks: list[object] = []
+
+    def fail(self: object, jwt: object) -> None:
+        checks.append(jwt)
+        raise error or OperationalError("no database")
+
+    monkeypatch.setattr("rest_framework_simplejwt.authentication.JWTAuthentication.get_user", fail)
+    return checks
