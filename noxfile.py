@@ -254,9 +254,11 @@ def bench(session: nox.Session) -> None:
         folder = Path(name, "service")
         copy_template(session, folder)
         python = set_up(session, folder)
-        shutil.copy(ROOT / "benchmarks/me.py", folder)
+        for program in ("me.py", "events.py", "sqs_stub.py"):
+            shutil.copy(ROOT / "benchmarks" / program, folder)
         with session.chdir(folder):
             session.run(str(python), "me.py", external=True)
+            session.run(str(python), "events.py", external=True)
         session.run("python", "benchmarks/websocket_servers.py", str(folder))
 
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -69,7 +70,7 @@ def database(service: Path, kind: str) -> Iterator[str]:
 
 
 def wait_for(url: str) -> None:
-    for _attempt in range(100):
+    for _attempt in range(600):
         try:
             urllib.request.urlopen(url, timeout=5).close()
         except OSError:
@@ -79,7 +80,7 @@ def wait_for(url: str) -> None:
     pytest.fail(f"{url} does not answer")
 
 
-def installed(template: Path, folder: Path, **answers: str) -> Path:
+def installed(template: Path, folder: Path, **answers: Any) -> Path:
     """A new service with its packages, and without the settings of development."""
     service = copy(template, folder, **answers)
     (service / ".env").unlink()
@@ -102,6 +103,9 @@ def production(
         "EMAIL_PORT": str(smtp_port),
         "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": "2",
+        # Nobody listens there: events wait in the table.
+        "SQS_QUEUE_URL": "http://127.0.0.1:9/123456789012/events",
+        "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
     }
 
 

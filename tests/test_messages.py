@@ -1,23 +1,35 @@
-"""The Portuguese of the service: complete, and compiled from what a translator reads."""
+"""The Portuguese of the service: complete, and compiled from what a translator reads.
+
+An app that only some services have holds its own translations; all others are together.
+"""
 
 import io
 import re
+from pathlib import Path
 
+import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 from support import TEMPLATE
 
-MESSAGES = TEMPLATE / "locale/pt_BR/LC_MESSAGES"
+MESSAGES = "locale/pt_BR/LC_MESSAGES"
 KEYWORDS = dict.fromkeys(("_", "gettext", "gettext_lazy")) | {"ngettext": (1, 2)}
 TRANSLATE_TAG = re.compile(
     r"""{%\s*translate\s+"([^"]+)"|{%\s*blocktranslate[^%]*%}(.*?){%""", re.DOTALL
 )
 
 
-def catalog() -> Catalog:
-    return read_po(io.BytesIO((MESSAGES / "django.po").read_bytes()), locale="pt_BR")
+# The folders that hold translations, each for what is in it.
+OWNERS = sorted(file.parents[3] for file in TEMPLATE.rglob(f"{MESSAGES}/django.po"))
+each_owner = pytest.mark.parametrize(
+    "owner", OWNERS, ids=lambda owner: owner.relative_to(TEMPLATE).as_posix()
+)
+
+
+def catalog(owner: Path) -> Catalog:
+    return read_po(io.BytesIO((owner / MESSAGES / "django.po").read_bytes()), locale="pt_BR")
 
 
 def messages_of(catalog: Catalog) -> list[Message]:
@@ -35,45 +47,65 @@ def translations_of(message: Message) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)
 
 
-def said_by_the_code() -> set[str]:
-    """Every text that the template's Python, settings and pages hand to gettext."""
+def said_by_the_code(owner: Path) -> set[str]:
+    """Every text that the Python, settings and pages of a folder hand to gettext."""
+    others = [other for other in OWNERS if other != owner and other.is_relative_to(owner)]
     python = extract_from_dir(
-        TEMPLATE,
-        method_map=[("**/tests/**", "ignore"), ("**.py", "python"), ("**.py.jinja", "python")],
+        owner,
+        method_map=[
+            *((f"{other.relative_to(owner).as_posix()}/**", "ignore") for other in others),
+            ("**/tests/**", "ignore"),
+            ("**.py", "python"),
+            ("**.py.jinja", "python"),
+        ],
         keywords=KEYWORDS,
     )
     texts = {found[2] if isinstance(found[2], str) else found[2][0] for found in python}
-    for page in TEMPLATE.rglob("*.html"):
+    pages = [
+        page
+        for page in owner.rglob("*.html")
+        if not any(page.is_relative_to(other) for other in others)
+    ]
+    for page in pages:
         for translate, block in TRANSLATE_TAG.findall(page.read_text()):
             texts.add(translate or re.sub(r"{{ (\w+) }}", r"%(\1)s", block.strip()))
     return texts
 
 
-def test_every_text_of_the_code_is_translated() -> None:
+def test_the_folders() -> None:
+    assert TEMPLATE in OWNERS
+
+
+@each_owner
+def test_every_text_of_the_code_is_translated(owner: Path) -> None:
     translated = {
         source_of(message)
-        for message in messages_of(catalog())
+        for folder in {owner, TEMPLATE}
+        for message in messages_of(catalog(folder))
         if all(translations_of(message)) and message.string and not message.fuzzy
     }
-    assert said_by_the_code() - translated == set()
+    assert said_by_the_code(owner) - translated == set()
 
 
-def test_no_translation_is_left_over() -> None:
-    known = {source_of(message) for message in messages_of(catalog())}
-    assert known - said_by_the_code() == set()
+@each_owner
+def test_no_translation_is_left_over(owner: Path) -> None:
+    known = {source_of(message) for message in messages_of(catalog(owner))}
+    assert known - said_by_the_code(owner) == set()
 
 
-def test_placeholders_stay() -> None:
+@each_owner
+def test_placeholders_stay(owner: Path) -> None:
     placeholder = re.compile(r"%\(\w+\)[sd]|{{ \w+ }}")
-    for message in messages_of(catalog()):
+    for message in messages_of(catalog(owner)):
         source = message.id if isinstance(message.id, str) else message.id[-1]
         for text in translations_of(message):
             assert sorted(placeholder.findall(text)) == sorted(placeholder.findall(source)), text
 
 
-def test_the_compiled_file_is_up_to_date() -> None:
-    compiled = read_mo(io.BytesIO((MESSAGES / "django.mo").read_bytes()))
+@each_owner
+def test_the_compiled_file_is_up_to_date(owner: Path) -> None:
+    compiled = read_mo(io.BytesIO((owner / MESSAGES / "django.mo").read_bytes()))
     texts = {source_of(message): translations_of(message) for message in messages_of(compiled)}
     assert texts == {
-        source_of(message): translations_of(message) for message in messages_of(catalog())
+        source_of(message): translations_of(message) for message in messages_of(catalog(owner))
     }

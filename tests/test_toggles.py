@@ -3,6 +3,7 @@
 import re
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from living import ADD_DATA, ANA, READ_DATA, Service
@@ -95,3 +96,59 @@ def test_rows_move_from_one_database_to_the_other(history: Path, short_path: Pat
     # The database that was left behind is still there, and Git does not see it.
     assert (folder / ".postgres/PG_VERSION").exists()
     assert not [file for file in tracked(folder) if ".postgres" in file.parts]
+
+ADD_EVENT = """
+from apps.event_sync.managers.producer_msg import ProducerMsg
+ProducerMsg(
+    apps={"target": ["billing"]}, obj_type="invoice", obj_data={"id": 7}, obj_cmd="put"
+).handle_msg_sync()
+"""
+READ_EVENTS = """
+from apps.event_sync.models import EventSync
+print("events:", *EventSync.objects.values_list("obj_data__id", flat=True))
+"""
+EVENTS = "events: 7\n"
+READ_TABLE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT count(*) FROM event_sync_eventsync")
+    print("rows:", *cursor.fetchone())
+"""
+READ_TABLES = """
+from django.db import connection
+print("table:", "event_sync_eventsync" in connection.introspection.table_names())
+"""
+
+
+def changed(service: Service, **answers: Any) -> None:
+    """Change answers, install, migrate and commit, as docs/update.md tells."""
+    update(service.folder, **answers)
+    assert not conflicts(service.folder)
+    service.install()
+    service.manage("migrate")
+    service.manage("makemigrations", "--check", "--dry-run")
+    commit_all(service.folder)
+    assert service.shell(READ_DATA) == ANA
+
+
+@pytest.mark.parametrize("database", OPTIONS["database"])
+def test_events_outlive_their_app(history: Path, short_path: Path, database: str) -> None:
+    before = VARIANTS[-1] | {"database": database}
+    folder = committed(history, short_path / f"events-{database}", None, **before)
+    service = Service(folder)
+    service.manage("migrate")
+    service.shell(ADD_DATA)
+
+    changed(service, **{name: VARIANTS[0][name] for name in before if name != "database"})
+    service.shell(ADD_EVENT)
+    changed(service, use_event_sync=False)
+    assert service.shell(READ_TABLE) == "rows: 1\n"
+    changed(service, use_event_sync=True)
+    assert service.shell(READ_EVENTS) == EVENTS
+
+    # Dropped on purpose, before the app goes.
+    service.manage(*documented("migrate event_sync"))
+    assert service.shell(READ_TABLES) == "table: False\n"
+    changed(service, use_event_sync=False)
+    service.manage("remove_stale_contenttypes", "--include-stale-apps", "--no-input")
+    assert "event_sync" not in service.manage("dumpdata", "contenttypes", "auth.permission")

@@ -38,6 +38,11 @@ FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("use_channels", False): re.compile(
         r"\bchannels|channel.layer|daphne|\bredis(?!t)|valkey|websocket|\bws:|\bws/", re.IGNORECASE
     ),
+    ("use_event_sync", False): re.compile(
+        r"event.?sync|event_id|\bsqs\b|SQS_|amazon|\baws\b|AWS_|boto|\bmoto\b|flask"
+        r"|\brelay\b|APP_KEY",
+        re.IGNORECASE,
+    ),
 }
 
 PRODUCTION = {
@@ -51,6 +56,8 @@ PRODUCTION = {
     "EMAIL_HOST_PASSWORD": "secret",
     "DEFAULT_FROM_EMAIL": "service@example.com",
     "REDIS_URL": "rediss://user:password@redis.example.com:6379/0",
+    "SQS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/events",
+    "APP_KEY": secrets.token_urlsafe(48),
 }
 DATABASE_URLS = {
     "postgres": "postgres://user:password@db.example.com:5432/service",
@@ -60,7 +67,21 @@ DATABASE_URLS = {
 # What production refuses where an option is chosen.
 REFUSED_WITH = {
     "use_channels": [("REDIS_URL", ""), ("REDIS_URL", "localhost:6379")],
+    "use_event_sync": [("SQS_QUEUE_URL", ""), ("SQS_QUEUE_URL", "events")],
 }
+
+# What boto3 reads by itself, and a program that prints what it has read.
+READ_BY_BOTO3 = {
+    "AWS_ACCESS_KEY_ID": "key-id",
+    "AWS_SECRET_ACCESS_KEY": "secret-key",
+    "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:5000",
+}
+BOTO3_READS = """
+import boto3
+client = boto3.client("sqs", "us-east-1")
+credentials = boto3.Session().get_credentials()
+print(credentials.access_key, credentials.secret_key, client.meta.endpoint_url)
+"""
 
 # Prints the names under which the installed packages are imported.
 IMPORT_NAMES = """
@@ -248,8 +269,13 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
     listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, flags=re.MULTILINE)
     read = re.compile(r"""\benv\.\w+\(\s*"([A-Z0-9_]+)\"""")
     code = "".join(text for file, text in texts.items() if file.suffix == ".py")
+    elsewhere = {"DJANGO_SETTINGS_MODULE"}
+    if variant.answers["use_event_sync"]:
+        said = variant.run("python", "-c", BOTO3_READS, **READ_BY_BOTO3)
+        assert said.split() == list(READ_BY_BOTO3.values())
+        elsewhere |= READ_BY_BOTO3.keys()
     assert len(listed) == len(set(listed))
-    assert set(listed) - {"DJANGO_SETTINGS_MODULE"} == set(read.findall(code))
+    assert set(listed) - elsewhere == set(read.findall(code))
 
 
 def test_it_does_not_look_generated(variant: Variant) -> None:

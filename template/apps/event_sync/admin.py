@@ -1,0 +1,59 @@
+from typing import override
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from apps.event_sync import outbox
+from apps.event_sync.models import EventSync
+from apps.event_sync.wakeup import wake_relays
+
+
+@admin.register(EventSync)
+class EventSyncAdmin(admin.ModelAdmin[EventSync]):
+    """The outbox and its history: to be read, and to send something again."""
+
+    list_display = (
+        *("id", "created", "state", "obj_type", "obj_cmd", "attempts", "error"),
+        *("sent", "received", "processed"),
+    )
+    list_display_links = ("id", "created")
+    list_filter = ("state", "obj_type", "obj_cmd", "created", "received", "processed")
+    search_fields = ("=id", "obj_key", "=message_id")
+    show_full_result_count = False
+    actions = ("send_again",)
+    fieldsets = (
+        (None, {"fields": ("apps", "obj_type", "obj_data", "obj_cmd", "obj_key", "log")}),
+        (_("Cycle"), {"fields": ("created", "sent", "received", "processed")}),
+        (
+            _("Sending"),
+            {"fields": ("state", "attempts", "next_attempt_at", "message_id", "last_error")},
+        ),
+    )
+
+    @admin.display(description=_("last error"))
+    def error(self, event: EventSync) -> str:
+        return Truncator(event.last_error).chars(80)
+
+    @admin.action(description=_("Send again"), permissions=["send_again"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[EventSync]) -> None:
+        count = outbox.requeue(queryset)
+        wake_relays()
+        message = ngettext(
+            "%(count)d event is sent again.", "%(count)d events are sent again.", count
+        )
+        self.message_user(request, message % {"count": count}, messages.SUCCESS)
+
+    def has_send_again_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("event_sync.change_eventsync")
+
+    @override
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: EventSync | None = None) -> bool:
+        return False

@@ -1,0 +1,48 @@
+"""``/api/v1/event-sync/``: where other services confirm our events."""
+
+from typing import NoReturn
+
+from django.db import transaction
+from django.utils.decorators import method_decorator
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from structlog import get_logger
+
+from apps.api.throttling import AddressThrottle
+from apps.event_sync.api.serializers import ConfirmationSerializer, ConfirmedSerializer
+from common.sqs.sqs_permission import IsSqsAuthenticated, SqsAuthentication
+
+logger = get_logger(__name__)
+
+
+# ConsumerMsg has transactions of its own: what it notes of a failure must survive the answer.
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class EventSyncApiView(APIView):
+    authentication_classes = [SqsAuthentication]
+    permission_classes = [IsSqsAuthenticated]
+    throttle_scope = "event-sync"
+
+    @extend_schema(request=ConfirmationSerializer, responses=ConfirmedSerializer)
+    def post(self, request: Request) -> Response:
+        """Confirm an event: once takes effect, and the same again changes nothing.
+
+        404 where no event has this `event_id`, 409 where the event is another one or was confirmed
+        with other data. After a 5xx nothing has changed: send the confirmation again, later.
+        """
+        event = ConfirmationSerializer.read(request.data).handle_msg_sync()
+        return Response(ConfirmedSerializer(event).data)
+
+    def permission_denied(
+        self, request: Request, message: str | None = None, code: str | None = None
+    ) -> NoReturn:
+        """Refuse a wrong key, and count it: the right one is let in however many were wrong.
+
+        OWASP ASVS 5.0: 6.3.1.
+        """
+        throttle = AddressThrottle()
+        if not throttle.allow_request(request, self):
+            self.throttled(request, throttle.wait() or 0)
+        logger.warning("event_sync_key_refused")
+        super().permission_denied(request, message, code)

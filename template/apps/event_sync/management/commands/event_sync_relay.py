@@ -1,0 +1,52 @@
+import signal
+from argparse import ArgumentParser
+from typing import Any, override
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from structlog import get_logger
+
+from apps.event_sync.relay import Relay
+from common.sqs.sqs_sync import MAX_CONNECTIONS
+
+logger = get_logger(__name__)
+
+
+class Command(BaseCommand):
+    help = (
+        "Send events to SQS as they become due, until SIGTERM or Ctrl-C. Any number of relays may"
+        " run at once."
+    )
+
+    @override
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--once", action="store_true", help="End when nothing is due any more. For cron."
+        )
+        parser.add_argument(
+            "--threads",
+            type=int,
+            choices=range(1, MAX_CONNECTIONS + 1),
+            default=4,
+            metavar="N",
+            help="Requests at a time, up to 32; 4 unless given. Each takes up to 10 events.",
+        )
+
+    @override
+    def handle(self, *args: Any, once: bool, threads: int, **options: Any) -> None:
+        if not settings.SQS_QUEUE_URL:
+            raise CommandError("SQS_QUEUE_URL is not set: there is no queue to send events to.")
+        with Relay(settings.SQS_QUEUE_URL, threads=threads) as relay:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda _signal, _frame: relay.stop())
+            logger.info("event_sync_relay_started", threads=threads)
+            if once:
+                relay.run_once()
+            else:
+                relay.run()
+            logger.info("event_sync_relay_stopped", **relay.counts)
+        if once:
+            if relay.outage:
+                raise CommandError("SQS does not answer; what is left waits in the table.")
+            counts = ", ".join(f"{count} {name}" for name, count in sorted(relay.counts.items()))
+            self.stdout.write(counts or "nothing due")

@@ -1,0 +1,28 @@
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any, override
+
+from django.core.management.base import BaseCommand
+
+from apps.event_sync.status import get_status
+
+
+class Command(BaseCommand):
+    help = "Say how many events wait to be sent, how long the oldest has, and how many are dead."
+
+    @override
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="For programs.")
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        status = get_status()
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(status)))
+            return
+        self.stdout.write(
+            f"pending: {status.pending}\n"
+            f"oldest pending: {status.oldest_pending_seconds:.0f} s\n"
+            f"dead: {status.dead}"
+        )

@@ -1,0 +1,135 @@
+"""Take another service's confirmation of one of our events, whichever way it came."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ValidationError
+from structlog import get_logger
+
+from apps.event_sync.errors import (
+    EventMismatchError,
+    HandlerFailedError,
+    PayloadConflictError,
+    UnknownEventError,
+    UnknownObjTypeError,
+)
+from apps.event_sync.handlers import get_handler
+from apps.event_sync.messages import ESCAPED_NUL, LONGEST_EVENT_ID
+from apps.event_sync.models import EventSync
+
+logger = get_logger(__name__)
+
+# Characters: the newest remarks stay, so that a sender who errs for ever fills no table.
+LONGEST_LOG = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerMsg:
+    """One confirmation: the type and command of the event, and data that name it (``event_id``)."""
+
+    obj_type: str
+    obj_data: dict[str, Any]
+    obj_cmd: str
+
+    def handle_msg_sync(self) -> EventSync:
+        """Run the handler of this type once, and return the event, received and processed.
+
+        All is one transaction: the handler's writes, and the mark that it took effect. The row
+        is locked meanwhile, so of two confirmations at once the second finds the first's mark.
+        The same confirmation again returns the same event. Whatever goes wrong with an event
+        that is known is written to its ``log``.
+
+        Raises ``ValidationError`` for data that name no event, ``UnknownEventError``,
+        ``UnknownObjTypeError``; ``EventMismatchError`` where type or command are not the
+        event's; ``PayloadConflictError`` where other data confirmed it before; the handler's own
+        ``ValidationError``; ``HandlerFailedError`` for whatever else it raises.
+        """
+        event_id, digest = event_id_of(self.obj_data), self._digest()
+        try:
+            with transaction.atomic():
+                event = _lock(event_id)
+                self._process(event, digest)
+        except UnknownEventError:
+            raise
+        except (ValidationError, EventMismatchError, PayloadConflictError) as error:
+            remark = f"refused: {json.dumps(error.get_codes())}"
+            self._note(event_id, remark, received=isinstance(error, ValidationError))
+            raise
+        except Exception as error:
+            logger.exception("event_handler_failed", event_id=event_id, obj_type=self.obj_type)
+            self._note(event_id, f"{type(error).__name__}: {error}", received=True)
+            raise HandlerFailedError from error
+        return event
+
+    def _process(self, event: EventSync, digest: str) -> None:
+        if event.processed is not None:
+            if event.received_hash != digest:
+                raise PayloadConflictError
+            return
+        handler = get_handler(self.obj_type)
+        if handler is None:
+            raise UnknownObjTypeError
+        if (self.obj_type, self.obj_cmd) != (event.obj_type, event.obj_cmd):
+            raise EventMismatchError
+        handler(event, self.obj_data)
+        event.received = event.received or Now()
+        event.processed, event.received_hash = Now(), digest
+        event.save(update_fields=["received", "processed", "received_hash"])
+
+    def _note(self, event_id: int, remark: str, *, received: bool) -> None:
+        """Keep a remark, after the transaction that failed has taken everything back."""
+        with transaction.atomic():
+            event = _lock(event_id)
+            if received and event.received is None:
+                event.received = Now()
+            # Neither half of a surrogate pair nor NUL is text to a database.
+            clean = remark.encode(errors="replace").decode().replace("\0", "?")[:1000]
+            line = f"{timezone.now().isoformat(timespec='seconds')} {self.obj_type!a} {self.obj_cmd}: {clean}"
+            event.log = f"{event.log}{line}\n"[-LONGEST_LOG:]
+            event.save(update_fields=["received", "log"])
+
+    def _digest(self) -> str:
+        """Tell one payload from another, whatever the order of its keys.
+
+        Raises ``ValidationError`` for what is no JSON (RFC 8259) or could not be stored.
+        """
+        try:
+            text = json.dumps(
+                [self.obj_type, self.obj_cmd, self.obj_data],
+                allow_nan=False,
+                ensure_ascii=False,
+                sort_keys=True,
+            )
+            encoded = text.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _refused(_("Must be JSON, without NaN and without half characters.")) from error
+        if ESCAPED_NUL.search(text):
+            raise _refused(_("Null characters are not allowed."))
+        return hashlib.sha256(encoded).hexdigest()
+
+
+def event_id_of(obj_data: object) -> int:
+    """Return the ``event_id`` in a confirmation's data. Raises ``ValidationError`` without a valid one."""
+    event_id = obj_data.get("event_id") if isinstance(obj_data, dict) else None
+    # A boolean is an int to Python, and 1.0 or "1" would be to a field of the framework.
+    if type(event_id) is not int or not 1 <= event_id <= LONGEST_EVENT_ID:
+        raise _refused(_("event_id must be the whole number of the event, from 1 on."))
+    return event_id
+
+
+def _refused(message: str) -> ValidationError:
+    return ValidationError({"obj_data": [message]})
+
+
+def _lock(event_id: int) -> EventSync:
+    # no_key: a handler elsewhere may refer to the row meanwhile.
+    event = EventSync.objects.select_for_update(no_key=True).filter(pk=event_id).first()
+    if event is None:
+        raise UnknownEventError
+    return event

@@ -1,0 +1,96 @@
+from typing import ClassVar
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class EventSync(models.Model):
+    """One event for other services: what is to be sent, and what became of it.
+
+    The row is the outbox: it is written in the transaction of the change that it tells of, so
+    both are there or neither is. ``apps.event_sync.outbox`` moves it from state to state, by
+    the clock of the database alone.
+    """
+
+    class Command(models.TextChoices):
+        PUT = "put", _("put")
+        DELETE = "delete", _("delete")
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("pending")
+        SENDING = "sending", _("sending")
+        SENT = "sent", _("sent")
+        DEAD = "dead", _("dead")
+
+    # Not sent yet; and with those that nobody tries to send any more.
+    WAITING: ClassVar[list[State]] = [State.PENDING, State.SENDING]
+    UNSENT: ClassVar[list[State]] = [*WAITING, State.DEAD]
+
+    apps = models.JSONField(_("applications"), encoder=DjangoJSONEncoder, default=dict)
+    obj_type = models.CharField(_("object type"), max_length=200)
+    obj_data = models.JSONField(_("object data"), encoder=DjangoJSONEncoder, default=dict)
+    obj_cmd = models.CharField(_("command"), max_length=10, choices=Command.choices)
+    obj_key = models.CharField(
+        _("object"),
+        max_length=255,
+        help_text=_("Events of one object leave in their order where the queue keeps one (FIFO)."),
+    )
+
+    created = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+    sent = models.DateTimeField(_("sent at"), null=True, blank=True)
+    received = models.DateTimeField(_("received at"), null=True, blank=True)
+    processed = models.DateTimeField(_("processed at"), null=True, blank=True)
+    log = models.TextField(_("log"), blank=True, default="")
+
+    # Sending
+
+    state = models.CharField(
+        _("state"), max_length=10, choices=State.choices, default=State.PENDING
+    )
+    attempts = models.PositiveSmallIntegerField(
+        _("attempts"), default=0, help_text=_("How often the queue refused the message.")
+    )
+    next_attempt_at = models.DateTimeField(
+        _("next attempt at"),
+        db_default=Now(),
+        null=True,
+        blank=True,
+        help_text=_("While it is being sent: when another relay may take it over."),
+    )
+    # The fence: whoever claims an event writes a new one, and only its holder may change the row.
+    lease = models.CharField(max_length=32, blank=True, default="", editable=False)
+    message_id = models.CharField(_("message id"), max_length=100, blank=True, default="")
+    last_error = models.TextField(_("last error"), blank=True, default="")
+
+    # Confirmation
+
+    # SHA-256 of the message that confirmed the event: another one for it is a contradiction.
+    received_hash = models.CharField(max_length=64, blank=True, default="", editable=False)
+
+    objects: ClassVar[models.Manager["EventSync"]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ("-pk",)
+        indexes = (
+            # What is due, in the order in which it is taken.
+            models.Index(
+                fields=["next_attempt_at", "id"],
+                condition=models.Q(state__in=["pending", "sending"]),
+                name="event_sync_due",
+            ),
+            # What holds back later events of its object. The dead are counted here too.
+            models.Index(
+                fields=["obj_key", "id"],
+                condition=models.Q(state__in=["pending", "sending", "dead"]),
+                name="event_sync_unsent",
+            ),
+            # What is old enough to be deleted.
+            models.Index(fields=["sent"], condition=models.Q(state="sent"), name="event_sync_sent"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.pk} {self.obj_cmd} {self.obj_type}"

@@ -1,0 +1,55 @@
+"""How the outbox is: for people who watch, and for what alarms them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import DatabaseError
+from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
+from django.db.models.functions import Now
+from structlog import get_logger
+
+from apps.api.health import State
+from apps.event_sync.models import EventSync
+
+logger = get_logger(__name__)
+
+# Seconds that an event may wait before readiness warns: well beyond what the relay needs.
+LONGEST_WAIT = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Events that have not been sent, and how long the oldest has waited, in seconds."""
+
+    pending: int
+    dead: int
+    oldest_pending_seconds: float
+
+
+def get_status() -> Status:
+    """Count what has not been sent, by the clock of the database."""
+    waiting = Q(state__in=EventSync.WAITING)
+    age = ExpressionWrapper(Now() - Min("created", filter=waiting), DurationField())
+    row = EventSync.objects.filter(state__in=EventSync.UNSENT).aggregate(
+        pending=Count("pk", filter=waiting),
+        dead=Count("pk", filter=~waiting),
+        age=age,
+    )
+    age_of_oldest: timedelta = row["age"] or timedelta()
+    return Status(
+        pending=row["pending"],
+        dead=row["dead"],
+        oldest_pending_seconds=age_of_oldest.total_seconds(),
+    )
+
+
+def check_event_sync() -> State:
+    """Warn where events are dead or have waited for too long: requests still come."""
+    late = Q(state__in=EventSync.WAITING, created__lt=Now() - timedelta(seconds=LONGEST_WAIT))
+    dead = Q(state=EventSync.State.DEAD)
+    try:
+        # Not counted: probes ask often, and one row says enough.
+        return "warning" if EventSync.objects.filter(late | dead).exists() else "ok"
+    except DatabaseError as error:
+        logger.warning("event_sync_status_unknown", error=str(error))
+        return "warning"

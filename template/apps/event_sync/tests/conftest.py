@@ -1,0 +1,72 @@
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from moto.server import ThreadedMotoServer
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from apps.event_sync.at_commit import breaker
+from apps.event_sync.tests.outgoing import Network, network
+from common.sqs.sqs_sync import forget_clients, sqs_client
+
+
+@pytest.fixture
+def commit(
+    db: None, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> Callable[[], AbstractContextManager[object]]:
+    """A block at whose end a transaction commits, as far as its hooks can tell."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+@pytest.fixture(autouse=True)
+def no_memory_of_outages() -> None:
+    breaker.reset()
+
+
+@pytest.fixture(scope="session")
+def sqs_address() -> Iterator[str]:
+    """The address of a server that answers as SQS does."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def to_sqs(sqs_address: str) -> Iterator[Network]:
+    with network(sqs_address) as opened, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_SQS", opened.address)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        forget_clients()
+        yield opened
+    forget_clients()
+
+
+@pytest.fixture
+def sqs(to_sqs: Network) -> Iterator[Network]:
+    """The network between this process and SQS, whole at the beginning and at the end."""
+    to_sqs.fault = ""
+    yield to_sqs
+    to_sqs.fault = ""
+
+
+@pytest.fixture
+def queue_url(sqs: Network, settings: Settings) -> Iterator[str]:
+    """An empty queue, which takes the service's events."""
+    settings.SQS_QUEUE_URL = sqs_client().create_queue(QueueName="events")["QueueUrl"]
+    yield settings.SQS_QUEUE_URL
+    sqs.fault = ""
+    sqs_client().delete_queue(QueueUrl=settings.SQS_QUEUE_URL)
+
+
+@pytest.fixture
+def fifo_url(sqs: Network, settings: Settings) -> Iterator[str]:
+    """An empty queue that keeps an order, which takes the service's events."""
+    attributes = {"FifoQueue": "true"}
+    answer = sqs_client().create_queue(QueueName="events.fifo", Attributes=attributes)  # type: ignore[arg-type]
+    settings.SQS_QUEUE_URL = answer["QueueUrl"]
+    yield settings.SQS_QUEUE_URL
+    sqs.fault = ""
+    sqs_client().delete_queue(QueueUrl=settings.SQS_QUEUE_URL)

@@ -1,0 +1,163 @@
+"""What the tests of sending share: a queue, and a network to it that can fail."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from email.message import Message
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+from apps.event_sync.managers.producer_msg import ProducerMsg
+from apps.event_sync.models import EventSync
+from common.sqs.sqs_sync import sqs_client
+
+State = EventSync.State
+
+type Fault = Literal["", "down", "lost answer", "slow answer", "no ids", "throttled", "forbidden"]
+
+# How long the slow answer takes, and how long a client of these tests waits, in seconds.
+SLOW = 1.0
+PATIENCE = 0.4
+
+
+class Network(ThreadingHTTPServer):
+    """Stands between boto3 and the server of SQS, and fails as it is told to."""
+
+    daemon_threads = True
+
+    def __init__(self, server: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server = server
+        self.fault: Fault = ""
+        self.requests = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Network
+
+    def do_POST(self) -> None:
+        network = self.server
+        network.requests += 1
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        fault = network.fault
+        if fault == "down":
+            self._answer(503, {}, b"")
+        elif fault == "throttled":
+            self._refuse("com.amazonaws.sqs#ThrottlingException")
+        elif fault == "forbidden":
+            self._refuse("com.amazon.coral.service#AccessDeniedException")
+        else:
+            status, headers, answer = self._forward(body)
+            if fault == "slow answer":
+                time.sleep(SLOW)
+            if fault != "lost answer":
+                answer = _without_ids(answer) if fault == "no ids" else answer
+                self._answer(status, headers, answer)
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection(self.server.server.removeprefix("http://"), timeout=10)
+        with closing(connection):
+            connection.request("POST", self.path, body, _end_to_end(self.headers))
+            response = connection.getresponse()
+            return response.status, _end_to_end(response.headers), response.read()
+
+    def _refuse(self, kind: str) -> None:
+        self._answer(400, {}, json.dumps({"__type": kind, "message": "no"}).encode())
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        # A client that has lost its patience is gone.
+        with suppress(ConnectionError):
+            self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Stay silent."""
+
+
+@contextmanager
+def network(server: str) -> Iterator[Network]:
+    """Open a network to a server for as long as the block lasts."""
+    proxy = Network(server)
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
+
+
+def _end_to_end(headers: Message) -> dict[str, str]:
+    """Return the headers that are not about one connection."""
+    own = {"host", "connection", "content-length", "date", "server"}
+    return {name: value for name, value in headers.items() if name.lower() not in own}
+
+
+def _without_ids(answer: bytes) -> bytes:
+    content = json.loads(answer)
+    for entry in content.get("Successful", []):
+        entry.pop("MessageId")
+    return json.dumps(content).encode()
+
+
+def produce(number: int = 1, **fields: Any) -> EventSync:
+    """Store an event as a caller does."""
+    return ProducerMsg(
+        **{
+            "apps": {"target": ["billing"]},
+            "obj_type": "invoice",
+            "obj_data": {"id": number},
+            "obj_cmd": "put",
+            **fields,
+        }
+    ).handle_msg_sync()
+
+
+def store(number: int = 1, **fields: Any) -> EventSync:
+    """Store an event that nobody has tried to send."""
+    defaults: dict[str, Any] = {
+        "apps": {"target": ["billing"]},
+        "obj_type": "invoice",
+        "obj_data": {"id": number},
+        "obj_cmd": "put",
+        "obj_key": f"invoice:{number}",
+    }
+    event = EventSync.objects.create(**{**defaults, **fields})
+    event.refresh_from_db()
+    return event
+
+
+def received(queue_url: str) -> list[dict[str, Any]]:
+    """Take all messages from the queue, in the order in which it gives them."""
+    client = sqs_client()
+    bodies = []
+    while messages := client.receive_message(
+        QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+    ).get("Messages"):
+        for message in messages:
+            bodies.append(json.loads(message["Body"]))
+            client.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return bodies
+
+
+def received_ids(queue_url: str) -> list[int]:
+    """Take all messages from the queue: the ids of their events."""
+    return [body["data"]["obj_data"]["event_id"] for body in received(queue_url)]
+
+
+def states(*events: EventSync) -> list[str]:
+    """Return the states of these events as they are now."""
+    now = dict(EventSync.objects.values_list("pk", "state"))
+    return [now[event.pk] for event in events]

@@ -1,0 +1,122 @@
+"""Who may confirm events: ``IsSqsAuthenticated`` and what the API says to others."""
+
+import hmac
+
+import pytest
+from pytest_django import Settings
+from rest_framework.test import APIClient, APIRequestFactory
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.views import APIView
+
+from common.sqs.sqs_permission import IsSqsAuthenticated
+
+URL = "/api/v1/event-sync/"
+KEY = "the key of today"
+FORMER = "the key of yesterday"
+
+
+@pytest.fixture(autouse=True)
+def keys(settings: Settings) -> None:
+    settings.APP_KEY = KEY
+    settings.APP_KEY_FALLBACKS = [FORMER]
+
+
+def is_let_in(header: str | None) -> bool:
+    headers = {} if header is None else {"Authorization": header}
+    request = APIRequestFactory().post(URL, headers=headers)
+    return IsSqsAuthenticated().has_permission(APIView().initialize_request(request), APIView())
+
+
+@pytest.mark.parametrize("header", [f"Token {KEY}", f"token {KEY}", f"Token  {KEY} "])
+def test_the_key(header: str) -> None:
+    assert is_let_in(header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Token",
+        "Token ",
+        KEY,
+        f"Bearer {KEY}",
+        f"Token{KEY}",
+        f"Token {KEY}x",
+        f"Token {KEY[:-1]}",
+        f"Token {KEY.upper()}",
+        f"Token {KEY} {KEY}",
+        "Token ключ",
+        "Token \xff\x00",
+        "Token \ud800",
+    ],
+)
+def test_anything_else(header: str | None) -> None:
+    assert not is_let_in(header)
+
+
+def test_a_key_of_other_letters(settings: Settings) -> None:
+    """A header comes as the Latin-1 of its bytes (PEP 3333)."""
+    settings.APP_KEY = "chavé"
+    assert is_let_in("Token " + "chavé".encode().decode("latin-1"))
+
+
+def test_a_former_key_until_it_is_taken_away(settings: Settings) -> None:
+    assert is_let_in(f"Token {FORMER}")
+    settings.APP_KEY_FALLBACKS = []
+    assert not is_let_in(f"Token {FORMER}")
+    assert is_let_in(f"Token {KEY}")
+
+
+@pytest.mark.parametrize("header", [None, "", "Token", "Token ", "Token x"])
+def test_no_key_lets_nobody_in(settings: Settings, header: str | None) -> None:
+    settings.APP_KEY = ""
+    settings.APP_KEY_FALLBACKS = ["", ""]
+    assert not is_let_in(header)
+
+
+@pytest.mark.parametrize("given", [KEY, FORMER, "another"])
+def test_every_key_is_compared_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """Counted, not timed: both keys each time, by what takes the same time for all."""
+    lengths: list[tuple[int, int]] = []
+
+    def counting(one: bytes, other: bytes) -> bool:
+        lengths.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    is_let_in(f"Token {given}")
+    assert lengths == [(32, 32)] * 2
+
+
+@pytest.mark.django_db
+class TestRefusal:
+    def test_says_what_is_asked_for(self, api: APIClient) -> None:
+        for headers in ({}, {"Authorization": "Token wrong"}, {"Authorization": "Bearer x"}):
+            response = api.post(URL, {}, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["WWW-Authenticate"] == "Token"
+            assert response.json()["code"] == "not_authenticated"
+
+    def test_a_users_jwt_is_no_key(self, user_api: APIClient) -> None:
+        assert user_api.post(URL, {}).status_code == 401
+
+    def test_wrong_keys_are_limited_and_the_right_one_is_not(
+        self, api: APIClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "event-sync-address", "3/min")
+        headers = {"Authorization": "Token wrong"}
+        codes = [api.post(URL, {}, headers=headers).status_code for _number in range(5)]
+        assert codes == [401] * 3 + [429] * 2
+        right = {"Authorization": f"Token {KEY}"}
+        assert [api.post(URL, {}, headers=right).status_code for _number in range(5)] == [400] * 5
+
+    def test_the_key_is_in_no_log(self, api: APIClient, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG")
+        for key in (KEY, "a wrong one"):
+            api.post(URL, {}, headers={"Authorization": f"Token {key}"})
+        assert "event_sync_key_refused" in caplog.text
+        assert KEY not in caplog.text
+        assert "a wrong one" not in caplog.text

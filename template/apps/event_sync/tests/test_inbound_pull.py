@@ -1,0 +1,486 @@
+"""Confirmations from a queue: real boto3 against a server that answers as SQS does."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, close_old_connections, connection
+from pytest_django import Settings
+
+from apps.event_sync import consumer as consumer_module
+from apps.event_sync.consumer import Consumer, read_body
+from apps.event_sync.managers.consumer_msg import ConsumerMsg
+from apps.event_sync.models import EventSync
+from apps.event_sync.stopping import Stopped, StopSignals
+from apps.event_sync.tests.inbound import confirmation, handled_by, make_event, refresh
+from apps.event_sync.tests.outgoing import Network
+from apps.user.models import User
+from apps.user.tests.factories import make_user
+from common.sqs.sqs_sync import sqs_client
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sqs")]
+
+
+@pytest.fixture(autouse=True)
+def open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the consumer not close the connection of the test's transaction."""
+    monkeypatch.setattr(consumer_module, "close_old_connections", lambda: None)
+
+
+number = count(1)
+
+
+class Queue:
+    """An inbound queue with a dead-letter queue, and a consumer of it."""
+
+    def __init__(self, name: str, *, fifo: bool = False, receives: int = 3) -> None:
+        self.fifo = fifo
+        self.dead_url = self._create(f"{name}-dead", {})
+        arn = self.describe("QueueArn", self.dead_url)
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": receives})
+        self.url = self._create(name, {"RedrivePolicy": policy})
+        self.stop = StopSignals()
+
+    def _create(self, name: str, attributes: dict[str, str]) -> str:
+        fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if self.fifo else {}
+        name += ".fifo" if self.fifo else ""
+        answer = sqs_client().create_queue(QueueName=name, Attributes=attributes | fifo)  # type: ignore[arg-type]
+        return answer["QueueUrl"]
+
+    def describe(self, attribute: Any, url: str = "") -> str:
+        answer = sqs_client().get_queue_attributes(
+            QueueUrl=url or self.url, AttributeNames=[attribute]
+        )
+        return answer["Attributes"][attribute]
+
+    def send(self, body: object, group: str = "") -> None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        extra = {"MessageGroupId": group} if group else {}
+        sqs_client().send_message(QueueUrl=self.url, MessageBody=text, **extra)  # type: ignore[arg-type]
+
+    def consumer(self, **options: Any) -> Consumer:
+        return Consumer(self.url, self.stop, **{"long_poll": 0, **options})
+
+    def drain(self, **options: Any) -> Counter[str]:
+        return Counter(self.consumer(**options).run(until_empty=True))
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many messages wait, are hidden, and are in the dead-letter queue."""
+        waiting = int(self.describe("ApproximateNumberOfMessages"))
+        hidden = int(self.describe("ApproximateNumberOfMessagesNotVisible"))
+        dead = int(self.describe("ApproximateNumberOfMessages", self.dead_url))
+        return waiting, hidden, dead
+
+
+@pytest.fixture
+def queue(sqs: Network) -> Queue:
+    return Queue(f"inbound-{next(number)}")
+
+
+@pytest.fixture
+def fifo(sqs: Network) -> Queue:
+    return Queue(f"inbound-{next(number)}", fifo=True)
+
+
+@pytest.fixture
+def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails comes again at once."""
+    monkeypatch.setattr(consumer_module, "FIRST_DELAY", 0)
+
+
+def greet(event: EventSync, obj_data: dict[str, Any]) -> None:
+    """A handler that writes, and fails where the data say so."""
+    make_user(first_name=obj_data.get("name", "Ana"))
+    if "fault" in obj_data:
+        raise LookupError(obj_data["fault"])
+
+
+@pytest.fixture(autouse=True)
+def invoices() -> Iterator[None]:
+    with handled_by(greet):
+        yield
+
+
+class TestMessages:
+    def test_in_either_shape(self, queue: Queue) -> None:
+        plain, enveloped = make_event(), make_event()
+        queue.send(confirmation(plain))
+        queue.send({"apps": {"target": ["us"]}, "data": confirmation(enveloped), "timestamp": 1.0})
+        assert queue.drain() == {"processed": 2}
+        assert refresh(plain).processed
+        assert refresh(enveloped).processed
+        assert queue.counts() == (0, 0, 0)
+
+    def test_more_than_a_batch(self, queue: Queue) -> None:
+        events = [make_event() for _number in range(25)]
+        for event in events:
+            queue.send(confirmation(event))
+        assert queue.drain() == {"processed": 25}
+        assert not EventSync.objects.filter(processed=None).exists()
+
+    def test_the_same_again(self, queue: Queue) -> None:
+        event = make_event("invoice")
+        for _number in range(3):
+            queue.send(confirmation(event))
+        assert queue.drain() == {"processed": 3}
+        assert User.objects.count() == 1
+
+    def test_the_same_over_http_before(self, queue: Queue) -> None:
+        event = make_event("invoice")
+        read_body(json.dumps(confirmation(event))).handle_msg_sync()
+        queue.send(confirmation(event))
+        assert queue.drain() == {"processed": 1}
+        assert User.objects.count() == 1
+
+
+class TestPoison:
+    BODIES = [
+        *["", "{", "[]", "null", '"x"', "NaN", "[" * 100_000, "1" * 5_000, '{"data": []}'],
+        *['{"data": {"data": {}}}', '{"obj_type": "invoice", "obj_cmd": "put", "obj_data": {}}'],
+        '{"obj_type": "invoice", "obj_cmd": "put", "obj_data": {"event_id": true}}',
+        '{"obj_type": "invoice", "obj_cmd": "put", "obj_data": {"event_id": 999999}}',
+    ]
+
+    @pytest.mark.usefixtures("no_delays")
+    @pytest.mark.parametrize("body", BODIES, ids=lambda body: body[:70] or "empty")
+    def test_goes_to_the_dead_letter_queue(self, queue: Queue, body: str) -> None:
+        """And those received with it are processed, whether they came before or after."""
+        events = [make_event("invoice"), make_event("invoice")]
+        queue.send(confirmation(events[0]))
+        queue.send(body)
+        queue.send(confirmation(events[1]))
+        assert queue.drain() == {"processed": 2, "refused": 3}
+        assert queue.counts() == (0, 0, 1)
+        assert User.objects.count() == 2
+
+    @pytest.mark.usefixtures("no_delays")
+    def test_is_noted_where_it_names_an_event(self, queue: Queue) -> None:
+        event = make_event("invoice")
+        queue.send(confirmation(event))
+        assert queue.drain() == {"processed": 1}
+        queue.send(confirmation(event, name="Bia"))
+        queue.send(confirmation(make_event("unheard of")))
+        assert queue.drain() == {"refused": 6}
+        assert queue.counts() == (0, 0, 2)
+        assert "payload_conflict" in refresh(event).log
+        assert User.objects.count() == 1
+
+    def test_is_not_tried_in_a_hot_loop(self, queue: Queue) -> None:
+        queue.send("{")
+        assert queue.drain() == {"refused": 1}
+        assert queue.counts() == (0, 1, 0)
+
+    def test_waits_longer_each_time(self) -> None:
+        delays = [
+            consumer_module._delay({"Attributes": {"ApproximateReceiveCount": str(count)}})
+            for count in (1, 2, 3, 4, 7, 8, 1_000)
+        ]
+        for delay, least in zip(delays, (10, 20, 40, 80, 640, 900, 900), strict=True):
+            assert least <= delay <= least * 1.25
+
+
+class TestFailure:
+    def test_hides_the_message_for_a_while(self, queue: Queue) -> None:
+        event = make_event("invoice")
+        queue.send(confirmation(event, fault="out of order"))
+        assert queue.drain() == {"failed": 1}
+        assert queue.counts() == (0, 1, 0)
+        assert "LookupError: out of order" in refresh(event).log
+        assert User.objects.count() == 0
+
+    @pytest.mark.usefixtures("no_delays")
+    def test_is_tried_again(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        faults = [OSError("out of order"), None]
+
+        def fail_once(event: EventSync, obj_data: dict[str, Any]) -> None:
+            make_user()
+            if fault := faults.pop(0):
+                raise fault
+
+        with handled_by(fail_once, "receipt"):
+            event = make_event("receipt")
+            queue.send(confirmation(event))
+            assert queue.drain() == {"failed": 1, "processed": 1}
+        assert User.objects.count() == 1
+        assert queue.counts() == (0, 0, 0)
+
+    def test_of_ours_stops_no_loop(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        def bug(body: str) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(consumer_module, "read_body", bug)
+        queue.send("{}")
+        queue.send("{}")
+        assert queue.drain() == {"failed": 2}
+        assert queue.counts() == (0, 2, 0)
+
+
+class TestFifo:
+    def test_keeps_the_order(self, fifo: Queue) -> None:
+        for number in range(15):
+            fifo.send(confirmation(make_event("invoice"), name=f"{number:02}"), group="a")
+        assert fifo.drain() == {"processed": 15}
+        names = User.objects.order_by("pk").values_list("first_name", flat=True)
+        assert list(names) == [f"{number:02}" for number in range(15)]
+
+    def test_a_failure_stops_its_group_alone(self, fifo: Queue) -> None:
+        """Those behind it are given back untouched, and come once it is out of the way."""
+        bodies = [
+            ("a", {"name": "a1"}),
+            ("a", {"name": "a2", "fault": "x"}),
+            ("b", {"name": "b1"}),
+            ("a", {"name": "a3"}),
+            ("b", {"name": "b2"}),
+        ]
+        for group, obj_data in bodies:
+            fifo.send(confirmation(make_event("invoice"), **obj_data), group=group)
+        assert fifo.drain() == {"processed": 3, "failed": 1, "released": 1}
+        names = User.objects.order_by("pk").values_list("first_name", flat=True)
+        assert list(names) == ["a1", "b1", "b2"]
+        assert fifo.counts() == (1, 1, 0)
+
+    @pytest.mark.usefixtures("no_delays")
+    def test_poison_takes_none_of_its_group_along(self, fifo: Queue) -> None:
+        """SQS counts what it hands out: those behind must not be handed out with it each time."""
+        fifo.send("{", group="a")
+        for number in range(4):
+            fifo.send(confirmation(make_event("invoice"), name=f"{number}"), group="a")
+        assert fifo.drain() == {"refused": 3, "released": 4, "processed": 4}
+        assert fifo.counts() == (0, 0, 1)
+        names = User.objects.order_by("pk").values_list("first_name", flat=True)
+        assert list(names) == ["0", "1", "2", "3"]
+
+    @pytest.mark.usefixtures("no_delays")
+    def test_batches_come_back_after_a_failure(self, fifo: Queue) -> None:
+        consumer = fifo.consumer()
+        fifo.send("{", group="a")
+        for _number in range(3):
+            consumer.handle(consumer._receive())
+            assert consumer._batch_size() == 1
+        fifo.send(confirmation(make_event()), group="a")
+        consumer.handle(consumer._receive())
+        assert consumer._batch_size() == 10
+
+
+class TestDeletion:
+    def test_is_tried_again_where_sqs_failed(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server never answers with half a failure: so it is put between."""
+        for _number in range(3):
+            queue.send(confirmation(make_event()))
+        consumer, asked = queue.consumer(), []
+        real = consumer._client.delete_message_batch
+
+        def half(**arguments: Any) -> Any:
+            ids = [entry["Id"] for entry in arguments["Entries"]]
+            asked.append(ids)
+            if len(asked) > 1:
+                return real(**arguments)
+            arguments["Entries"] = arguments["Entries"][:1]
+            failed = [{"Id": i, "SenderFault": False, "Code": "InternalError"} for i in ids[1:]]
+            return real(**arguments) | {"Failed": failed}
+
+        monkeypatch.setattr(consumer._client, "delete_message_batch", half)
+        assert consumer.run(until_empty=True) == {"processed": 3}
+        assert asked == [["0", "1", "2"], ["1", "2"]]
+        assert queue.counts() == (0, 0, 0)
+
+    def test_is_given_up_where_the_receipt_is_too_old(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue.send(confirmation(make_event()))
+        consumer, asked = queue.consumer(), []
+
+        def refuse(**arguments: Any) -> Any:
+            asked.append(arguments)
+            return {"Failed": [{"Id": "0", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"}]}
+
+        monkeypatch.setattr(consumer._client, "delete_message_batch", refuse)
+        assert consumer.run(until_empty=True) == {"processed": 1}
+        assert len(asked) == 1
+
+    def test_that_fails_brings_a_replay(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue.send(confirmation(make_event("invoice")))
+        consumer = queue.consumer(visibility=1)
+        with monkeypatch.context() as broken:
+
+            def fail(**arguments: Any) -> Any:
+                raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
+
+            broken.setattr(consumer._client, "delete_message_batch", fail)
+            assert consumer.run(until_empty=True) == {"processed": 1}
+        time.sleep(1.1)
+        assert queue.drain() == {"processed": 1}
+        assert User.objects.count() == 1
+        assert queue.counts() == (0, 0, 0)
+
+
+def test_a_slow_handler_keeps_its_batch_hidden(queue: Queue) -> None:
+    """Longer than the visibility of one second, and nobody else gets one of them."""
+    seen: list[int] = []
+
+    def slow(event: EventSync, obj_data: dict[str, Any]) -> None:
+        time.sleep(0.9)
+        seen.append(len(queue.consumer()._receive()))
+
+    with handled_by(slow, "receipt"):
+        for _number in range(3):
+            queue.send(confirmation(make_event("receipt")))
+        assert queue.drain(visibility=1) == {"processed": 3}
+    assert seen == [0, 0, 0]
+    assert queue.counts() == (0, 0, 0)
+
+
+class TestOutage:
+    @pytest.fixture
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        pauses: list[float] = []
+        monkeypatch.setattr(StopSignals, "sleep", lambda self, seconds: pauses.append(seconds))
+        return pauses
+
+    def test_of_sqs_is_waited_for(
+        self, queue: Queue, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue.send(confirmation(make_event()))
+        consumer, calls = queue.consumer(), iter(range(100))
+        real = consumer._poller.receive_message
+
+        def flaky(**arguments: Any) -> Any:
+            if next(calls) < 7:
+                raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
+            return real(**arguments)
+
+        monkeypatch.setattr(consumer._poller, "receive_message", flaky)
+        assert consumer.run(until_empty=True) == {"processed": 1}
+        for pause, longest in zip(pauses, (1, 2, 4, 8, 16, 30, 30), strict=True):
+            assert longest / 2 <= pause <= longest
+
+    def test_of_sqs_altogether(
+        self, queue: Queue, sqs: Network, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even the queue is described, and the consumer ends all the same."""
+        sqs.fault = "down"
+        consumer = queue.consumer()
+        monkeypatch.setattr(consumer, "_pause", lambda: setattr(queue.stop, "requested", True))
+        assert consumer.run() == {}
+
+    def test_of_the_database_takes_one_batch_and_no_more(
+        self, queue: Queue, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        states = iter(["unavailable", "unavailable", "ok"])
+
+        def no_database(self: object) -> None:
+            raise OperationalError("the server is gone")
+
+        queue.send(confirmation(make_event()))
+        consumer = queue.consumer()
+        monkeypatch.setattr(consumer_module, "check_database", lambda: next(states))
+        with monkeypatch.context() as gone:
+            gone.setattr(ConsumerMsg, "handle_msg_sync", no_database)
+            assert consumer.run(until_empty=True) == {"failed": 1}
+        assert len(pauses) == 2
+        assert list(states) == []
+        assert queue.counts() == (0, 1, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_was_lost_is_made_anew(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "close_old_connections", close_old_connections)
+    monkeypatch.setattr(consumer_module, "FIRST_DELAY", 0)
+    consumer = queue.consumer()
+
+    def lose_it(event: EventSync, obj_data: dict[str, Any]) -> None:
+        connection.connection.close()
+
+    with handled_by(lose_it, "receipt"):
+        queue.send(confirmation(make_event("receipt")))
+        assert consumer.handle(consumer._receive()) == {"failed": 1}
+    with handled_by(lambda event, obj_data: None, "receipt"):
+        assert consumer.handle(consumer._receive()) == {"processed": 1}
+
+
+class TestStop:
+    """With real signals, to this process."""
+
+    def test_ends_a_long_poll_at_once(self, queue: Queue) -> None:
+        with StopSignals() as stop:
+            consumer = Consumer(queue.url, stop, long_poll=20)
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            assert consumer.run() == {}
+
+    def test_finishes_the_message_and_gives_back_the_others(self, queue: Queue) -> None:
+        def signalled(event: EventSync, obj_data: dict[str, Any]) -> None:
+            make_user()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+
+        with handled_by(signalled, "receipt"), StopSignals() as stop:
+            for _number in range(3):
+                queue.send(confirmation(make_event("receipt")))
+            outcomes = Consumer(queue.url, stop, long_poll=0).run()
+        assert outcomes == {"processed": 1, "released": 2}
+        assert User.objects.count() == 1
+        assert queue.counts() == (2, 0, 0)
+
+    def test_interrupts_what_takes_too_long(self, queue: Queue) -> None:
+        """Nothing of it is kept, and the message comes again."""
+
+        def endless(event: EventSync, obj_data: dict[str, Any]) -> None:
+            make_user()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+        with handled_by(endless, "receipt"), StopSignals(grace=0.3) as stop:
+            event = make_event("receipt")
+            queue.send(confirmation(event))
+            outcomes = Consumer(queue.url, stop, long_poll=0).run()
+        assert outcomes == {"released": 1}
+        assert User.objects.count() == 0
+        assert refresh(event).processed is None
+        assert queue.counts() == (1, 0, 0)
+
+    def test_gives_the_signals_back(self) -> None:
+        former = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(Stopped):
+                stop.sleep(60)
+        assert stop.requested
+        assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == former
+
+
+class TestCommand:
+    def test_once(
+        self, queue: Queue, settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings.SQS_INBOUND_QUEUE_URL = queue.url
+        queue.send(confirmation(make_event()))
+        queue.send("{")
+        call_command("event_sync_consume", once=True)
+        call_command("event_sync_consume", once=True)
+        assert capsys.readouterr().out == "1 processed, 1 refused\nnothing received\n"
+
+    def test_without_a_queue(self) -> None:
+        with pytest.raises(CommandError, match="SQS_INBOUND_QUEUE_URL"):
+            call_command("event_sync_consume")
+
+    def test_warns_of_a_queue_without_dead_letter_queue(
+        self, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.SQS_INBOUND_QUEUE_URL = sqs_client().create_queue(QueueName="alone")["QueueUrl"]
+        call_command("event_sync_consume", once=True)
+        assert "sqs_queue_without_dead_letter_queue" in caplog.text

@@ -1,0 +1,334 @@
+"""An event is stored with its change or not at all, and leaves when that commits."""
+
+import datetime
+import json
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from apps.event_sync import at_commit, messages, sending
+from apps.event_sync.messages import MAX_BYTES, EventRefusedError
+from apps.event_sync.models import EventSync
+from apps.event_sync.tests.outgoing import (
+    PATIENCE,
+    Network,
+    State,
+    produce,
+    received,
+    received_ids,
+    states,
+)
+
+pytestmark = pytest.mark.django_db
+
+# For what only a real commit shows.
+real_commits = pytest.mark.django_db(transaction=True)
+
+type Commit = Callable[[], AbstractContextManager[object]]
+
+
+# The message
+
+
+@real_commits
+def test_the_message(queue_url: str) -> None:
+    event = produce(
+        apps={"target": ["billing", "crm"]}, obj_type="test_event_sync", obj_data={"foo": "bar"}
+    )
+    assert received(queue_url) == [
+        {
+            "apps": {"target": ["billing", "crm"]},
+            "data": {
+                "obj_type": "test_event_sync",
+                "obj_data": {"foo": "bar", "event_id": event.pk},
+                "obj_cmd": "put",
+            },
+            "timestamp": event.created.timestamp(),
+        }
+    ]
+    assert event.state == State.SENT
+    assert event.sent is not None
+    assert event.message_id
+    assert (event.lease, event.next_attempt_at, event.last_error) == ("", None, "")
+
+
+def test_what_json_has_no_type_for(queue_url: str, commit: Commit) -> None:
+    number = uuid.uuid4()
+    day = datetime.date(2026, 2, 28)
+    with commit():
+        produce(obj_data={"price": Decimal("1.10"), "number": number, "day": day, "ç": "日\ufffe"})
+    (body,) = received(queue_url)
+    del body["data"]["obj_data"]["event_id"]
+    assert body["data"]["obj_data"] == {
+        "price": "1.10",
+        "number": str(number),
+        "day": "2026-02-28",
+        "ç": "日\ufffe",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("obj_data", {"x": float("nan")}),
+        ("obj_data", {"x": float("inf")}),
+        ("obj_data", {"x": "a\x00b"}),
+        ("obj_data", {"a\x00b": 1}),
+        ("obj_data", {"x": "\ud800"}),
+        ("obj_data", {"x": object()}),
+        ("obj_data", {"x": {1, 2}}),
+        ("obj_data", {"x": b"bytes"}),
+        ("obj_data", {(1, 2): "key"}),
+        ("obj_data", {"event_id": 1}),
+        ("obj_data", ["a", "list"]),
+        ("obj_data", None),
+        ("apps", {"target": {"a", "set"}}),
+        ("apps", {"target": ["\x00"]}),
+        ("obj_type", ""),
+        ("obj_type", "a\x00b"),
+        ("obj_type", "x" * 201),
+        ("obj_type", None),
+        ("obj_cmd", "post"),
+        ("obj_cmd", "PUT"),
+        ("obj_cmd", ""),
+        ("obj_cmd", None),
+        ("obj_cmd", ["put"]),
+        ("obj_key", "x" * 256),
+        ("obj_key", 5),
+    ],
+)
+def test_what_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(EventRefusedError, match=field):
+        produce(**{field: value})
+    assert not EventSync.objects.exists()
+
+
+def test_what_is_nested_too_deeply() -> None:
+    nested: dict[str, Any] = {}
+    for _level in range(100_000):
+        nested = {"x": nested}
+    with pytest.raises(EventRefusedError, match="obj_data"):
+        produce(obj_data=nested)
+
+
+def test_a_backslash_before_u0000_is_no_nul() -> None:
+    event = produce(obj_data={"x": r"\u0000", "y": r"\\u0000"})
+    assert event.obj_data == {"x": r"\u0000", "y": r"\\u0000"}
+    with pytest.raises(EventRefusedError):
+        produce(obj_data={"x": "\\\x00"})
+
+
+def padded(size: int) -> dict[str, str]:
+    """Return data whose whole message has so many bytes with the longest event_id."""
+    empty = EventSync(apps={}, obj_type="invoice", obj_data={"x": ""}, obj_cmd="put")
+    envelope = messages._envelope(empty, messages.LONGEST_EVENT_ID, messages.LONGEST_TIMESTAMP)
+    # Two bytes a letter: characters are not what counts.
+    rest = size - len(json.dumps(envelope, separators=(",", ":")))
+    return {"x": "é" * (rest // 2) + "x" * (rest % 2)}
+
+
+def test_one_mebibyte_is_taken_and_sent(queue_url: str, commit: Commit) -> None:
+    with commit():
+        event = produce(apps={}, obj_data=padded(MAX_BYTES))
+    assert received_ids(queue_url) == [event.pk]
+
+
+def test_one_byte_more_is_refused() -> None:
+    with pytest.raises(EventRefusedError, match="1048577 bytes"):
+        produce(apps={}, obj_data=padded(MAX_BYTES + 1))
+    assert not EventSync.objects.exists()
+
+
+def test_a_later_change_of_the_callers_data_changes_nothing(queue_url: str, commit: Commit) -> None:
+    data = {"id": 1, "lines": [1]}
+    with commit():
+        event = produce(obj_data=data)
+        data["lines"] = [2]
+    (body,) = received(queue_url)
+    assert body["data"]["obj_data"] == {"id": 1, "lines": [1], "event_id": event.pk}
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"obj_data": {"id": 5}}, "invoice:5"),
+        ({"obj_data": {"id": "5a"}}, "invoice:5a"),
+        ({"obj_data": {"id": None}}, "invoice"),
+        ({"obj_data": {}}, "invoice"),
+        ({"obj_data": {"id": 5}, "obj_key": "order:7"}, "order:7"),
+    ],
+)
+def test_the_object(fields: dict[str, Any], key: str) -> None:
+    assert produce(**fields).obj_key == key
+
+
+def test_the_object_with_a_long_id() -> None:
+    one, other = (produce(obj_data={"id": "x" * 300 + end}).obj_key for end in "ab")
+    assert len(one) == len(other) == 64
+    assert one != other
+
+
+# The transaction
+
+
+def produce_and_fail(number: int = 1) -> None:
+    with transaction.atomic():
+        produce(number)
+        raise LookupError
+
+
+@real_commits
+def test_nothing_leaves_before_the_commit(queue_url: str) -> None:
+    with transaction.atomic():
+        event = produce()
+        assert received_ids(queue_url) == []
+    assert received_ids(queue_url) == [event.pk]
+
+
+@real_commits
+def test_nothing_leaves_on_a_rollback(queue_url: str) -> None:
+    with pytest.raises(LookupError):
+        produce_and_fail()
+    assert not EventSync.objects.exists()
+    assert received_ids(queue_url) == []
+    # Nor with the next transaction of this thread.
+    event = produce(2)
+    assert received_ids(queue_url) == [event.pk]
+
+
+@real_commits
+def test_a_savepoint_that_is_rolled_back_takes_its_events_alone(queue_url: str) -> None:
+    with transaction.atomic():
+        first = produce(1)
+        with pytest.raises(LookupError):
+            produce_and_fail(2)
+        third = produce(3)
+    assert received_ids(queue_url) == [first.pk, third.pk]
+
+
+@real_commits
+def test_when_the_first_savepoint_is_rolled_back(queue_url: str) -> None:
+    with transaction.atomic():
+        with pytest.raises(LookupError):
+            produce_and_fail(1)
+        second = produce(2)
+    assert received_ids(queue_url) == [second.pk]
+
+
+def test_what_one_transaction_stores_leaves_in_one_request(
+    queue_url: str, sqs: Network, commit: Commit
+) -> None:
+    requests = sqs.requests
+    with commit():
+        events = [produce(number) for number in range(12)]
+    assert sqs.requests == requests + 1
+    assert received_ids(queue_url) == [event.pk for event in events[:10]]
+    assert list(EventSync.objects.filter(state=State.PENDING)) == events[:9:-1]
+
+
+def test_large_events_of_one_transaction_wait_for_the_relay(queue_url: str, commit: Commit) -> None:
+    with commit():
+        for number in range(3):
+            produce(number, obj_data={"x": "x" * 400_000})
+    assert len(received_ids(queue_url)) == 2
+    (left,) = EventSync.objects.exclude(state=State.SENT)
+    assert (left.state, left.lease, left.attempts) == (State.PENDING, "", 0)
+
+
+@real_commits
+def test_sending_costs_two_queries(
+    queue_url: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(3 + 2), transaction.atomic():  # BEGIN, INSERT, COMMIT.
+        produce()
+
+
+# A failure is not the caller's
+
+
+@pytest.mark.parametrize(
+    "fault", ["down", "throttled", "forbidden", "no ids", "lost answer", "slow answer"]
+)
+def test_a_failure_reaches_nobody(
+    fault: Any, queue_url: str, sqs: Network, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_commit, "READ_TIMEOUT", PATIENCE)
+    sqs.fault = fault
+    with commit():
+        event = produce()
+    event.refresh_from_db()
+    assert (event.state, event.sent, event.attempts) == (State.PENDING, None, 0)
+    assert (event.lease, event.message_id) == ("", "")
+    assert event.last_error
+
+
+def test_nobody_waits_for_a_server_that_just_failed(
+    queue_url: str, sqs: Network, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs.fault = "down"
+    with commit():
+        first = produce(1)
+    requests = sqs.requests
+    sqs.fault = ""
+    with commit():
+        second = produce(2)
+    assert sqs.requests == requests
+    monkeypatch.setattr(at_commit.breaker, "_until", 0.0)
+    with commit():
+        third = produce(3)
+    assert states(first, second, third) == [State.PENDING, State.PENDING, State.SENT]
+
+
+@real_commits
+def test_a_broken_hook_reaches_nobody(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(at_commit, "settle", fail)
+    assert produce().state == State.SENDING  # Until the lease ends.
+
+
+def test_all_can_be_left_to_the_relay(
+    queue_url: str, sqs: Network, commit: Commit, settings: Settings
+) -> None:
+    settings.EVENT_SYNC_SEND_AT_COMMIT = False
+    requests = sqs.requests
+    with commit():
+        event = produce()
+    assert sqs.requests == requests
+    assert states(event) == [State.PENDING]
+
+
+def test_without_a_queue_events_wait(commit: Commit) -> None:
+    with commit():
+        event = produce()
+    assert states(event) == [State.PENDING]
+
+
+def test_an_event_that_is_not_the_first_of_its_object_waits(fifo_url: str, commit: Commit) -> None:
+    with commit():
+        first, second, other = produce(1), produce(1, obj_cmd="delete"), produce(2)
+    assert received_ids(fifo_url) == [first.pk, other.pk]
+    assert states(second) == [State.PENDING]
+
+
+@real_commits
+def test_no_transaction_is_open_while_sqs_is_asked(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(*args: Any) -> Any:
+        seen.append(connection.in_atomic_block)
+        return sending.send_batch(*args)
+
+    monkeypatch.setattr(at_commit, "send_batch", look)
+    with transaction.atomic():
+        produce()
+    assert seen == [False]

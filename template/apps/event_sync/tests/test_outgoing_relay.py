@@ -1,0 +1,433 @@
+"""The relay, against a server that answers as SQS does, over a network that fails."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.db.models import F
+from pytest_django import Settings
+
+from apps.event_sync import outbox, relay, sending
+from apps.event_sync.models import EventSync
+from apps.event_sync.relay import Relay
+from apps.event_sync.tests.outgoing import (
+    PATIENCE,
+    SLOW,
+    Fault,
+    Network,
+    State,
+    received_ids,
+    states,
+    store,
+)
+from common.sqs.sqs_sync import sqs_client
+
+pytestmark = pytest.mark.django_db
+
+
+def run_once(queue_url: str, *, threads: int = 2) -> dict[str, int]:
+    """Let a relay send what is due, and return what it counted."""
+    client = sqs_client(connect_timeout=PATIENCE, read_timeout=PATIENCE)
+    with Relay(queue_url, threads=threads, client=client) as one:
+        one.run_once()
+    return dict(one.counts)
+
+
+def make_due() -> None:
+    EventSync.objects.update(next_attempt_at=F("next_attempt_at") - timedelta(days=1))
+
+
+def test_what_is_due_is_sent(queue_url: str, sqs: Network) -> None:
+    events = [store(number) for number in range(45)]
+    requests = sqs.requests
+    assert run_once(queue_url) == {"sent": 45}
+    assert sqs.requests == requests + 5
+    assert sorted(received_ids(queue_url)) == [event.pk for event in events]
+    assert set(states(*events)) == {State.SENT}
+    assert run_once(queue_url) == {}
+
+
+def test_large_events(queue_url: str, sqs: Network) -> None:
+    events = [store(number, obj_data={"x": "é" * 200_000}) for number in range(5)]
+    requests = sqs.requests
+    assert run_once(queue_url) == {"sent": 5}
+    assert sqs.requests == requests + 3
+    assert sorted(received_ids(queue_url)) == [event.pk for event in events]
+
+
+@pytest.mark.parametrize("fault", ["down", "throttled", "forbidden"])
+def test_an_outage_costs_no_attempt(fault: Fault, queue_url: str, sqs: Network) -> None:
+    events = [store(number) for number in range(3)]
+    sqs.fault = fault
+    for _run in range(relay.LONGEST_PAUSE):
+        assert run_once(queue_url) == {"failed": 3}
+    assert set(EventSync.objects.values_list("state", "attempts")) == {(State.PENDING, 0)}
+    sqs.fault = ""
+    assert run_once(queue_url) == {"sent": 3}
+    assert received_ids(queue_url) == [event.pk for event in events]
+
+
+@pytest.mark.parametrize("fault", ["slow answer", "lost answer", "no ids"])
+def test_what_sqs_took_without_our_knowing_is_sent_again(
+    fault: Fault, queue_url: str, sqs: Network
+) -> None:
+    event = store()
+    sqs.fault = fault
+    assert run_once(queue_url) == {"failed": 1}
+    assert states(event) == [State.PENDING]
+    sqs.fault = ""
+    make_due()
+    assert run_once(queue_url) == {"sent": 1}
+    time.sleep(SLOW if fault == "slow answer" else 0)
+    assert received_ids(queue_url) == [event.pk, event.pk], "at least once"
+
+
+@pytest.mark.parametrize("fault", ["slow answer", "lost answer", "no ids"])
+def test_a_fifo_queue_drops_what_it_got_twice(fault: Fault, fifo_url: str, sqs: Network) -> None:
+    event = store()
+    sqs.fault = fault
+    run_once(fifo_url)
+    sqs.fault = ""
+    make_due()
+    assert run_once(fifo_url) == {"sent": 1}
+    assert received_ids(fifo_url) == [event.pk]
+
+
+def test_an_outage_in_the_middle(queue_url: str, sqs: Network) -> None:
+    """What was claimed and not tried is due again, and not held until the lease ends."""
+    for number in range(60):
+        store(number)
+    sqs.fault = "down"
+    run_once(queue_url, threads=1)
+    assert not EventSync.objects.exclude(state=State.PENDING, lease="").exists()
+    sqs.fault = ""
+    assert run_once(queue_url) == {"sent": 60}
+
+
+def test_a_queue_that_takes_less_than_we_do(queue_url: str) -> None:
+    """A message that SQS refuses is singled out, and dies at last; the others leave."""
+    sqs_client().set_queue_attributes(QueueUrl=queue_url, Attributes={"MaximumMessageSize": "1024"})
+    small, large, other = store(1), store(2, obj_data={"x": "x" * 2000}), store(3)
+    assert run_once(queue_url)["sent"] == 2
+    assert states(small, large, other) == [State.SENT, State.PENDING, State.SENT]
+    for _attempt in range(20):
+        make_due()
+        run_once(queue_url)
+    large.refresh_from_db()
+    assert large.state == State.DEAD
+    assert "1024" in large.last_error
+    assert large.log.count("refused") == large.attempts == 12
+
+
+def test_the_order_of_each_object(fifo_url: str) -> None:
+    events = [store(number % 3, obj_data={"n": number}) for number in range(15)]
+    assert run_once(fifo_url, threads=4) == {"sent": 15}
+    ids = received_ids(fifo_url)
+    for start in range(3):
+        of_object = [event.pk for event in events[start::3]]
+        assert [pk for pk in ids if pk in of_object] == of_object
+
+
+def test_a_delete_waits_for_the_put_that_failed(fifo_url: str) -> None:
+    sqs_client().set_queue_attributes(QueueUrl=fifo_url, Attributes={"MaximumMessageSize": "1024"})
+    put = store(1, obj_data={"x": "x" * 2000})
+    delete = store(1, obj_cmd="delete")
+    other = store(2)
+    run_once(fifo_url)
+    assert states(put, delete, other) == [State.PENDING, State.PENDING, State.SENT]
+    sqs_client().set_queue_attributes(QueueUrl=fifo_url, Attributes={"MaximumMessageSize": "4096"})
+    make_due()
+    run_once(fifo_url)
+    assert received_ids(fifo_url) == [other.pk, put.pk, delete.pk]
+
+
+def test_a_lease_that_ends_while_its_event_is_sent(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another relay has sent it since: the slow one changes nothing."""
+    event = store()
+    other: list[EventSync] = []
+
+    def slow(*args: Any) -> Any:
+        answered.wait(10)
+        return sending.send_batch(*args)
+
+    def claim_for_another(self: Relay, timeout: float) -> None:
+        monkeypatch.setattr(Relay, "_collect", collect)
+        make_due()
+        other.extend(outbox.claim(10))
+        answered.set()
+        collect(self, timeout)
+
+    answered = threading.Event()
+    collect = Relay._collect
+    monkeypatch.setattr(relay, "send_batch", slow)
+    monkeypatch.setattr(Relay, "_collect", claim_for_another)
+    assert run_once(queue_url) == {"sent": 0, "lease_lost": 1}
+    event.refresh_from_db()
+    assert (event.state, event.lease) == (State.SENDING, other[0].lease)
+
+
+def test_a_claim_that_is_too_old_is_given_back(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store()
+    monkeypatch.setattr(relay, "FRESH", -1)
+    with Relay(queue_url) as one:
+        one._step()
+    assert not one.counts
+    assert received_ids(queue_url) == []
+    assert set(EventSync.objects.values_list("state", "lease")) == {(State.PENDING, "")}
+
+
+# As long as it is told to
+
+
+@contextmanager
+def running(queue_url: str) -> Iterator[Relay]:
+    """Run a relay beside this thread, for as long as the block lasts."""
+
+    def work() -> None:
+        try:
+            with Relay(queue_url, threads=2) as one:
+                started.append(one)
+                one.run()
+        finally:
+            connection.close()
+
+    started: list[Relay] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_until(lambda: bool(started))
+    try:
+        yield started[0]
+    finally:
+        started[0].stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it does not come to pass"
+        time.sleep(0.02)
+
+
+def all_sent() -> bool:
+    return not EventSync.objects.exclude(state=State.SENT).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_leave_as_they_come(queue_url: str) -> None:
+    events = []
+    with running(queue_url):
+        for number in range(2):
+            events.append(store(number))
+            call_command("event_sync_requeue", events[-1].pk, stdout=StringIO())  # It wakes it.
+            wait_until(all_sent)
+    assert received_ids(queue_url) == [event.pk for event in events]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_an_outage(queue_url: str, sqs: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "FIRST_PAUSE", 0.1)
+    store()
+    sqs.fault = "down"
+    with running(queue_url) as one:
+        wait_until(lambda: one.counts["failed"] >= 3)
+        sqs.fault = ""
+        wait_until(all_sent)
+    assert set(EventSync.objects.values_list("attempts", flat=True)) == {0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_fails_for_a_while(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SQS took meanwhile is noted once the database is back, and not sent again."""
+    failures = 0
+
+    def fail(events: object) -> int:
+        nonlocal failures
+        failures += 1
+        if failures == 3:
+            monkeypatch.setattr(outbox, "mark_sent", mark_sent)
+        raise OperationalError("gone")
+
+    mark_sent = outbox.mark_sent
+    monkeypatch.setattr(relay, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(outbox, "mark_sent", fail)
+    event = store()
+    with running(queue_url):
+        wait_until(all_sent)
+    assert failures == 3
+    assert received_ids(queue_url) == [event.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_stops_when_it_is_told(
+    number: signal.Signals, queue_url: str, restored_signals: None
+) -> None:
+    for event in range(30):
+        store(event)
+
+    def kill() -> None:
+        time.sleep(0.3)
+        os.kill(os.getpid(), number)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    started = time.monotonic()
+    call_command("event_sync_relay")
+    killer.join()
+    assert time.monotonic() - started < 10
+    assert not EventSync.objects.filter(state=State.SENDING).exists()
+    sent = EventSync.objects.filter(state=State.SENT).count()
+    assert len(received_ids(queue_url)) == sent
+
+
+# Commands
+
+
+@pytest.fixture
+def restored_signals() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+def run(command: str, *arguments: str) -> str:
+    output = StringIO()
+    call_command(command, *arguments, stdout=output, stderr=output)
+    return output.getvalue()
+
+
+def test_once(queue_url: str, restored_signals: None) -> None:
+    for number in range(3):
+        store(number)
+    assert run("event_sync_relay", "--once", "--threads", "1") == "3 sent\n"
+    assert run("event_sync_relay", "--once") == "nothing due\n"
+    assert len(received_ids(queue_url)) == 3
+
+
+def test_once_without_sqs(queue_url: str, sqs: Network, restored_signals: None) -> None:
+    store()
+    sqs.fault = "down"
+    with pytest.raises(CommandError, match="SQS does not answer"):
+        run("event_sync_relay", "--once")
+
+
+def test_without_a_queue(settings: Settings) -> None:
+    with pytest.raises(CommandError, match="SQS_QUEUE_URL is not set"):
+        run("event_sync_relay")
+
+
+@pytest.mark.parametrize("name", ["orders", "orders.fifo"])
+def test_setup(name: str, sqs: Network) -> None:
+    output = run("event_sync_setup", name)
+    url, region, endpoint = output.splitlines()
+    assert run("event_sync_setup", name) == output, "a second time changes nothing"
+    assert url.startswith("SQS_QUEUE_URL=http://127.0.0.1")
+    assert url.endswith(f"/{name}")
+    assert region == "AWS_DEFAULT_REGION=us-east-1"
+    assert endpoint == f"AWS_ENDPOINT_URL_SQS={sqs.address}"
+
+    queue_url = url.removeprefix("SQS_QUEUE_URL=")
+    attributes: Any = sqs_client().get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    assert attributes["MaximumMessageSize"] == "1048576"
+    assert attributes["MessageRetentionPeriod"] == str(7 * 24 * 60 * 60)
+    assert attributes["ReceiveMessageWaitTimeSeconds"] == "20"
+    redrive = json.loads(attributes["RedrivePolicy"])
+    assert int(redrive["maxReceiveCount"]) == 5
+    dead_name = redrive["deadLetterTargetArn"].rpartition(":")[2]
+    assert dead_name == name.replace("orders", "orders-dead")
+    dead_url = sqs_client().get_queue_url(QueueName=dead_name)["QueueUrl"]
+    dead: Any = sqs_client().get_queue_attributes(QueueUrl=dead_url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    assert dead["MessageRetentionPeriod"] == str(14 * 24 * 60 * 60)
+
+
+def test_setup_lets_no_other_queue_use_its_dead_letter_queue(sqs: Network) -> None:
+    policies = []
+
+    def look(params: dict[str, Any], **others: Any) -> None:
+        policies.append(params["Attributes"])
+
+    events = sqs_client().meta.events
+    events.register("provide-client-params.sqs.SetQueueAttributes", look)
+    run("event_sync_setup", "bills")
+    events.unregister("provide-client-params.sqs.SetQueueAttributes", look)
+    assert json.loads(policies[1]["RedriveAllowPolicy"]) == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": ["arn:aws:sqs:us-east-1:123456789012:bills"],
+    }
+
+
+def test_setup_of_a_queue_that_exists(sqs: Network) -> None:
+    attributes: Any = {"MaximumMessageSize": "262144", "VisibilityTimeout": "7"}
+    url = sqs_client().create_queue(QueueName="older", Attributes=attributes)["QueueUrl"]
+    output = run("event_sync_setup", "older", "--inbound")
+    assert "older takes messages of 262144 bytes at most" in output
+    assert f"SQS_INBOUND_QUEUE_URL={url}" in output
+    found: Any = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    assert found["VisibilityTimeout"] == "7"
+    assert "RedrivePolicy" in found
+
+
+def test_setup_without_permission(sqs: Network) -> None:
+    sqs.fault = "forbidden"
+    with pytest.raises(CommandError, match="AccessDenied"):
+        run("event_sync_setup", "orders")
+
+
+def test_status() -> None:
+    store(1)
+    store(2, state=State.DEAD)
+    status = json.loads(run("event_sync_status", "--json"))
+    assert (status["pending"], status["dead"]) == (1, 1)
+    assert 0 <= status["oldest_pending_seconds"] < 60
+    assert run("event_sync_status").splitlines()[::2] == ["pending: 1", "dead: 1"]
+
+
+def test_requeue() -> None:
+    sent, dead, other = (
+        store(1, state=State.SENT),
+        store(2, state=State.DEAD, attempts=12),
+        store(3, state=State.DEAD),
+    )
+    assert run("event_sync_requeue", str(sent.pk), str(dead.pk)) == "2 to be sent again\n"
+    assert states(sent, dead, other) == [State.PENDING, State.PENDING, State.DEAD]
+    assert run("event_sync_requeue", "--dead") == "1 to be sent again\n"
+    assert outbox.claim(10) == [sent, dead, other]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dead", "1"]])
+def test_requeue_of_nothing_in_particular(arguments: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run("event_sync_requeue", *arguments)
+
+
+def test_prune() -> None:
+    store(1, state=State.SENT, sent="2020-01-01T00:00:00Z")
+    store(2, state=State.PENDING)
+    assert run("event_sync_prune", "--days", "1") == "1 deleted\n"
+    assert EventSync.objects.count() == 1
+    with pytest.raises(CommandError):
+        run("event_sync_prune", "--days", "-1")

@@ -1,0 +1,251 @@
+"""What an answer of SQS means for each event: answers that only a stub gives."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from botocore.stub import ANY, Stubber
+
+from apps.event_sync.messages import MAX_BYTES, Message, pack
+from apps.event_sync.models import EventSync
+from apps.event_sync.sending import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    MAX_ATTEMPTS,
+    Answer,
+    send_batch,
+    settle,
+)
+from apps.event_sync.tests.outgoing import Network
+from common.sqs.sqs_sync import NotAcknowledgedError, SqsManager, sqs_client
+
+URL = "http://127.0.0.1/123456789012/events"
+
+
+@pytest.fixture
+def stub(sqs: Network) -> Iterator[Stubber]:
+    with Stubber(sqs_client()) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def message(event_id: int, size: int = 2) -> Message:
+    return Message(
+        event_id=event_id, body="{}", size=size, group="g", deduplication_id=f"d{event_id}"
+    )
+
+
+def send(*event_ids: int, url: str = URL) -> Answer:
+    return send_batch(sqs_client(), url, [message(event_id) for event_id in event_ids])
+
+
+def said(*, taken: Sequence[int] = (), failed: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    return {
+        "Successful": [
+            {"Id": str(number), "MessageId": f"m{number}", "MD5OfMessageBody": "0"}
+            for number in taken
+        ],
+        "Failed": [{"Id": "0", "SenderFault": False, "Code": "", **entry} for entry in failed],
+    }
+
+
+def add(stub: Stubber, response: dict[str, Any]) -> None:
+    stub.add_response("send_message_batch", response)
+
+
+def refuse(stub: Stubber, code: str) -> None:
+    stub.add_client_error("send_message_batch", code, http_status_code=400)
+
+
+def test_all_taken(stub: Stubber) -> None:
+    add(stub, said(taken=[1, 2]))
+    assert send(1, 2) == Answer(taken={1: "m1", 2: "m2"})
+
+
+def test_partly_taken(stub: Stubber) -> None:
+    ours = {"Id": "2", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "odd"}
+    theirs = {"Id": "3", "SenderFault": False, "Code": "InternalError", "Message": "broken"}
+    odd = {"Id": "4", "SenderFault": False, "Code": "Unheard", "Message": "of"}
+    add(stub, said(taken=[1], failed=[ours, theirs, odd]))
+    assert send(1, 2, 3, 4) == Answer(
+        taken={1: "m1"},
+        refused={2: "InvalidMessageContents: odd", 4: "Unheard: of"},
+        put_off={3: "InternalError: broken"},
+        outage="InternalError: broken",
+    )
+
+
+def test_what_sqs_calls_our_fault_counts_whatever_its_name(stub: Stubber) -> None:
+    add(stub, said(failed=[{"Id": "1", "SenderFault": True, "Code": "InternalError"}]))
+    assert send(1).refused.keys() == {1}
+
+
+@pytest.mark.parametrize("answer", [said(), {}, {"Successful": [{"Id": "1", "MessageId": ""}]}])
+def test_an_answer_without_ids(
+    stub: Stubber, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "_validate_response", lambda *args: None)
+    add(stub, answer)
+    sent = send(1, 2)
+    assert sent.put_off.keys() == {1, 2}
+    assert (sent.taken, sent.refused, sent.outage) == ({}, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("ThrottlingException", 400),
+        ("RequestThrottled", 403),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400),
+        ("AccessDenied", 403),
+        ("InvalidClientTokenId", 403),
+        ("SignatureDoesNotMatch", 403),
+        ("ExpiredToken", 403),
+        ("KmsAccessDenied", 400),
+        ("ServiceUnavailable", 503),
+        ("InternalFailure", 500),
+        ("500", 500),
+    ],
+)
+def test_an_outage_is_no_fault_of_the_events(stub: Stubber, code: str, status: int) -> None:
+    stub.add_client_error("send_message_batch", code, "no", http_status_code=status)
+    answer = send(1, 2)
+    assert (answer.taken, answer.refused) == ({}, {})
+    assert answer.put_off.keys() == {1, 2}
+    assert code in answer.outage
+
+
+@pytest.mark.parametrize(
+    "code", ["InvalidMessageContents", "AWS.SimpleQueueService.BatchRequestTooLong"]
+)
+def test_the_message_at_fault_is_singled_out(stub: Stubber, code: str) -> None:
+    refuse(stub, code)  # 1, 2, 3, 4
+    add(stub, said(taken=[1, 2]))
+    refuse(stub, code)  # 3, 4
+    refuse(stub, code)  # 3
+    add(stub, said(taken=[4]))
+    answer = send(1, 2, 3, 4)
+    assert answer.taken.keys() == {1, 2, 4}
+    assert answer.refused.keys() == {3}
+    assert (answer.put_off, answer.outage) == ({}, "")
+
+
+def test_an_outage_while_it_is_singled_out(stub: Stubber) -> None:
+    refuse(stub, "InvalidMessageContents")
+    stub.add_client_error("send_message_batch", "ServiceUnavailable", http_status_code=503)
+    answer = send(1, 2, 3, 4)
+    assert answer.put_off.keys() == {1, 2, 3, 4}
+    assert (answer.taken, answer.refused) == ({}, {})
+    assert answer.outage
+
+
+def test_whatever_fails_is_an_outage(sqs: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**arguments: Any) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(sqs_client(), "send_message_batch", fail)
+    assert send(1).outage == "RuntimeError: odd"
+
+
+@pytest.mark.parametrize("fifo", [True, False])
+def test_groups_are_for_fifo_alone(stub: Stubber, *, fifo: bool) -> None:
+    entry = {"Id": "1", "MessageBody": "{}"}
+    if fifo:
+        entry |= {"MessageGroupId": "g", "MessageDeduplicationId": "d1"}
+    url = URL + ".fifo" * fifo
+    stub.add_response("send_message_batch", said(taken=[1]), {"QueueUrl": url, "Entries": [entry]})
+    send(1, url=url)
+
+
+# Batches
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [
+        ([], []),
+        ([1] * 10, [10]),
+        ([1] * 23, [10, 10, 3]),
+        ([MAX_BYTES], [1]),
+        ([MAX_BYTES, 1], [1, 1]),
+        ([1, MAX_BYTES - 1, 1], [2, 1]),
+        ([400_000] * 5, [2, 2, 1]),
+    ],
+)
+def test_batches(sizes: list[int], batches: list[int]) -> None:
+    messages = [message(number, size) for number, size in enumerate(sizes)]
+    packed = list(pack(messages))
+    assert [len(batch) for batch in packed] == batches
+    assert [one for batch in packed for one in batch] == messages
+
+
+# Attempts
+
+
+def event(attempts: int = 0) -> EventSync:
+    return EventSync(pk=1, attempts=attempts, lease="x")
+
+
+def test_a_refusal_counts() -> None:
+    sent, (failed,) = settle([event(2)], Answer(refused={1: "odd"}))
+    assert (sent, failed.attempts, failed.dead, failed.error) == ([], 3, False, "odd")
+    assert failed.remark == "Attempt 3 was refused. odd\n"
+
+
+def test_waits_grow_and_are_spread() -> None:
+    waits = [
+        {settle([event(attempts)], Answer(refused={1: "odd"}))[1][0].wait for _ in range(20)}
+        for attempts in range(MAX_ATTEMPTS)
+    ]
+    assert all(len(spread) > 10 for spread in waits)
+    for attempts, spread in enumerate(waits):
+        longest = min(FIRST_WAIT * 2**attempts, LONGEST_WAIT)
+        assert longest / 2 <= min(spread) <= max(spread) <= longest
+
+
+def test_the_last_refusal_is_the_end() -> None:
+    _sent, (failed,) = settle([event(MAX_ATTEMPTS - 2)], Answer(refused={1: "odd"}))
+    assert not failed.dead
+    _sent, (failed,) = settle([event(MAX_ATTEMPTS - 1)], Answer(refused={1: "odd"}))
+    assert failed.dead
+
+
+@pytest.mark.parametrize("outage", ["", "no answer"])
+def test_what_is_put_off_does_not_count(outage: str) -> None:
+    answer = Answer(put_off={1: "no answer"}, outage=outage)
+    _sent, (failed,) = settle([event(MAX_ATTEMPTS - 1)], answer)
+    assert (failed.attempts, failed.dead, failed.remark) == (MAX_ATTEMPTS - 1, False, "")
+    assert failed.error == "no answer"
+    assert bool(failed.wait) == (not outage), "in an outage the relay waits, not the event"
+
+
+# A single message
+
+
+def test_a_single_message(stub: Stubber, settings: Any) -> None:
+    settings.SQS_QUEUE_URL = URL
+    body = '{"a": "é"}'
+    expected = {"QueueUrl": URL, "MessageBody": body}
+    stub.add_response("send_message", {"MessageId": "m1"}, expected)
+    assert SqsManager.send({"a": "é"}) == "m1"
+
+
+def test_a_single_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
+    settings.SQS_QUEUE_URL = f"{URL}.fifo"
+    expected = {"QueueUrl": ANY, "MessageBody": ANY, "MessageGroupId": "default"}
+    expected["MessageDeduplicationId"] = hashlib.sha256(b'{"a": 1}').hexdigest()
+    stub.add_response("send_message", {"MessageId": "m1"}, expected)
+    assert SqsManager.send({"a": 1}) == "m1"
+
+
+def test_a_single_message_that_gets_no_id(stub: Stubber, settings: Any) -> None:
+    settings.SQS_QUEUE_URL = URL
+    stub.add_response("send_message", {})
+    with pytest.raises(NotAcknowledgedError):
+        SqsManager.send({"a": 1})
+
+
+def test_a_client_is_made_once(sqs: Network) -> None:
+    assert sqs_client() is sqs_client()
+    assert sqs_client(read_timeout=1) is not sqs_client()

@@ -1,0 +1,171 @@
+"""Confirmations that a service takes from a queue while its processes are killed: each once."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from servers import database
+from test_events import Service, folder, kind, stack, wait_until
+from test_outage import kill_postgres
+
+__all__ = ["folder", "kind", "stack"]
+
+# Seconds. A quiet machine needs less than 10 from SIGTERM on; nothing here takes as long as this.
+PATIENCE = 30
+
+# A handler that takes its time, and whose effect can be counted.
+HANDLER = """
+
+@event_handler("slow")
+def slow(event: EventSync, obj_data: dict[str, Any]) -> None:
+    import time
+    from apps.communication.models import Email
+    Email.objects.create(kind=str(event.pk), to="a@example.com", language="en")
+    time.sleep(obj_data["seconds"])
+"""
+STORE = """
+from apps.event_sync.models import EventSync
+rows = [EventSync(obj_type="slow", obj_cmd="put", obj_key=str(n), state="sent") for n in range({count})]
+print([event.pk for event in EventSync.objects.bulk_create(rows)])
+"""
+READ = """
+import json
+from apps.communication.models import Email
+from apps.event_sync.models import EventSync
+print(json.dumps({
+    "effects": sorted(int(kind) for kind in Email.objects.values_list("kind", flat=True)),
+    "processed": sorted(EventSync.objects.exclude(processed=None).values_list("pk", flat=True)),
+}))
+"""
+FORGET = """
+from apps.communication.models import Email
+from apps.event_sync.models import EventSync
+Email.objects.all().delete()
+EventSync.objects.all().delete()
+"""
+
+
+class Inbox:
+    """The service's inbound queue, and what came of the messages in it."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self.service = service
+        self.url = service.sqs.make_queue(name)
+
+    def store(self, count: int) -> list[int]:
+        ids: list[int] = json.loads(self.service.shell(STORE.format(count=count)))
+        return ids
+
+    def send(self, event_id: int, *, seconds: float = 0) -> None:
+        data = {"event_id": event_id, "seconds": seconds}
+        body = {"obj_type": "slow", "obj_data": data, "obj_cmd": "put"}
+        self.service.sqs("SendMessage", QueueUrl=self.url, MessageBody=json.dumps(body))
+
+    def left(self) -> tuple[int, int]:
+        """How many messages wait, and how many are hidden."""
+        attributes = self.service.sqs(
+            "GetQueueAttributes", QueueUrl=self.url, AttributeNames=["All"]
+        )["Attributes"]
+        waiting = int(attributes["ApproximateNumberOfMessages"])
+        return waiting, int(attributes["ApproximateNumberOfMessagesNotVisible"])
+
+    def state(self) -> dict[str, list[int]]:
+        state: dict[str, list[int]] = json.loads(self.service.shell(READ))
+        return state
+
+    def start(self, *options: str) -> "subprocess.Popen[str]":
+        command = ["manage.py", "event_sync_consume", *options]
+        return self.service.start(*command, SQS_INBOUND_QUEUE_URL=self.url)
+
+    @contextmanager
+    def consumer(self, *options: str) -> Iterator["subprocess.Popen[str]"]:
+        process = self.start(*options)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def inbox(stack: Service, request: pytest.FixtureRequest) -> Iterator[Inbox]:
+    handlers = stack.folder / "apps/event_sync/handlers.py"
+    shipped = handlers.read_text()
+    handlers.write_text(shipped + HANDLER)
+    yield Inbox(stack, request.node.originalname.removeprefix("test_"))
+    stack.shell(FORGET)
+    handlers.write_text(shipped)
+
+
+def test_consumers_that_are_killed(inbox: Inbox) -> None:
+    ids = inbox.store(120)
+    for event_id in random.sample(ids, len(ids)):
+        inbox.send(event_id, seconds=0.05)
+    with ExitStack() as consumers:
+        started = [consumers.enter_context(inbox.consumer("--visibility", "3")) for _ in range(2)]
+        for _kill in range(6):
+            time.sleep(2)
+            victim = started.pop(0)
+            victim.kill()
+            started.append(consumers.enter_context(inbox.consumer("--visibility", "3")))
+        wait_until(lambda: inbox.left() == (0, 0), 120)
+    assert inbox.state() == {"effects": ids, "processed": ids}
+
+
+def test_sigterm_ends_a_long_poll(inbox: Inbox) -> None:
+    (event_id,) = inbox.store(1)
+    inbox.send(event_id)
+    with inbox.consumer() as process:
+        wait_until(lambda: inbox.left() == (0, 0))
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert inbox.state()["processed"] == [event_id]
+
+
+def test_sigterm_waits_for_a_handler(inbox: Inbox) -> None:
+    """And gives back the messages that were received with it."""
+    ids = inbox.store(3)
+    for event_id in ids:
+        inbox.send(event_id, seconds=2)
+    with inbox.consumer() as process:
+        wait_until(lambda: inbox.left() == (0, 3))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert inbox.state() == {"effects": ids[:1], "processed": ids[:1]}
+    assert inbox.left() == (2, 0)
+
+
+def test_sigterm_does_not_wait_for_ever(inbox: Inbox) -> None:
+    """What the handler wrote is taken back, and its message comes again at once."""
+    (event_id,) = inbox.store(1)
+    inbox.send(event_id, seconds=600)
+    with inbox.consumer() as process:
+        wait_until(lambda: inbox.left() == (0, 1))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert inbox.state() == {"effects": [], "processed": []}
+    assert inbox.left() == (1, 0)
+
+
+def test_a_database_that_restarts(inbox: Inbox, kind: str) -> None:
+    if kind == "sqlite":
+        return  # It is a file: nothing restarts.
+    ids = inbox.store(30)
+    with inbox.consumer() as process:
+        inbox.send(ids[0])
+        wait_until(lambda: inbox.left() == (0, 0))
+        kill_postgres(inbox.service.folder)
+        for event_id in ids[1:]:
+            inbox.send(event_id)
+        time.sleep(3)
+        with database(inbox.service.folder, kind):
+            # One batch, at most, was taken in vain; ten seconds later it comes again.
+            wait_until(lambda: inbox.left() == (0, 0))
+            assert process.poll() is None
+            assert inbox.state() == {"effects": ids, "processed": ids}
