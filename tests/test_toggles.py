@@ -97,6 +97,7 @@ def test_rows_move_from_one_database_to_the_other(history: Path, short_path: Pat
     assert (folder / ".postgres/PG_VERSION").exists()
     assert not [file for file in tracked(folder) if ".postgres" in file.parts]
 
+
 ADD_EVENT = """
 from apps.event_sync.managers.producer_msg import ProducerMsg
 ProducerMsg(
