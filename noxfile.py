@@ -37,6 +37,10 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    # shellcheck, where it is installed, reads the scripts within the workflows.
+    session.run("actionlint")
+    session.run("zizmor", "--offline", "--quiet", "--persona=auditor", ".github")
+    session.run("check-jsonschema", "--builtin-schema=vendor.dependabot", ".github/dependabot.yml")
 
 
 @nox.session(python=PYTHON)
@@ -45,6 +49,33 @@ def tests(session: nox.Session) -> None:
     install(session)
     # A variant's tests share one project, so they stay in one worker.
     session.run("pytest", "--numprocesses=auto", "--dist=loadgroup", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def matrix(session: nox.Session) -> None:
+    """Print the variants, for the jobs of CI that test one each."""
+    install(session)
+    session.run("python", "tests/matrix.py")
+
+
+@nox.session(python=PYTHON)
+def newest(session: nox.Session) -> None:
+    """Test services on the newest packages, made by the newest Copier, whatever the pins say."""
+    install(session)
+    session.install("--upgrade", "copier")
+    with tempfile.TemporaryDirectory(prefix="newest-", ignore_cleanup_errors=True) as folder:
+        for name, chosen in {"everything": True, "nothing": False}.items():
+            service = Path(folder, name)
+            answers = [f"--data={answers[chosen]}" for answers in OPTIONS.values()]
+            copy_template(session, service, *answers)
+            pyproject = service / "pyproject.toml"
+            pyproject.write_text(pyproject.read_text().replace("==", ">="))
+            # Its own environment, not the session's.
+            own = {"UV_PROJECT_ENVIRONMENT": ".venv", "VIRTUAL_ENV": ""}
+            with session.chdir(service):
+                session.run("uv", "sync", "--quiet", "--upgrade", env=own)
+                for command in ["manage.py makemigrations --check", "mypy", "pytest"]:
+                    session.run("uv", "run", *command.split(), env=own)
 
 
 # Locks
@@ -122,7 +153,12 @@ def resolve(session: nox.Session, project: Path, *arguments: str) -> dict[str, s
             silent=True,
         )
     entries = re.split(r"^(?=\w)", str(output), flags=re.MULTILINE)
-    return {entry.partition("==")[0]: entry for entry in entries if entry}
+    found: dict[str, str] = {}
+    for entry in filter(None, entries):
+        # Where platforms need different versions, a package has an entry for each.
+        name = entry.partition("==")[0]
+        found[name] = found.get(name, "") + entry
+    return found
 
 
 def lock_template(

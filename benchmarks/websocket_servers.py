@@ -139,8 +139,23 @@ class Echoes(asyncio.Protocol):
         self.transport.write(SENT)
 
 
-async def echo(server: Server) -> tuple[float, float]:
-    """Messages a second over all connections, and the 99th percentile of a message's seconds."""
+class Echo(NamedTuple):
+    rate: float
+    """Messages a second, over all connections."""
+    slow: float
+    """Seconds within which 99 % of the messages came back."""
+    cost: float
+    """Seconds of the server's CPU for a message, which a busy machine changes least."""
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def echo(server: Server) -> Echo:
+    """Measure one server for a while."""
     loop = asyncio.get_running_loop()
     clients = []
     for number in range(CONNECTIONS):
@@ -149,12 +164,14 @@ async def echo(server: Server) -> tuple[float, float]:
         if b" 101 " not in status:
             sys.exit(f"{server.name} refuses: {status!r}")
         clients.append(client)
+    cpu_before = cpu(server.pid)
     for client in clients:
         client.running = True
         client.send()
     await asyncio.sleep(SECONDS)
     for client in clients:
         client.running = False
+    used = cpu(server.pid) - cpu_before
     latencies = sorted(latency for client in clients for latency in client.latencies)
     await asyncio.sleep(0.5)
     for client in clients:
@@ -162,7 +179,11 @@ async def echo(server: Server) -> tuple[float, float]:
             sys.exit(f"{server.name} closed a connection")
         client.transport.abort()
     await asyncio.wait([client.lost for client in clients], timeout=5)
-    return len(latencies) / SECONDS, latencies[int(len(latencies) * 0.99)]
+    return Echo(
+        rate=len(latencies) / SECONDS,
+        slow=latencies[int(len(latencies) * 0.99)],
+        cost=used / len(latencies),
+    )
 
 
 def memory(pid: int, line: str = "VmRSS") -> int:
@@ -297,20 +318,23 @@ def compare_echoes(folder: Path, credentials: list[str]) -> None:
             plain = running.enter_context(service(folder, kind))
             servers[f"{kind}, plain consumer"] = plain
             servers[f"{kind}, ws/echo/"] = plain._replace(path="/ws/echo/", headers=credentials)
-        measured: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+        measured: dict[str, list[Echo]] = {name: [] for name in servers}
         for _round in range(ROUNDS):
             for name, server in servers.items():
                 measured[name].append(asyncio.run(echo(server)))
 
     print(f"Echo of 64 bytes on {CONNECTIONS} connections, medians of {ROUNDS} rounds")
+    costs = {}
     for name, rounds in measured.items():
-        rate = statistics.median(rate for rate, _slow in rounds)
-        slow = statistics.median(slow for _rate, slow in rounds)
-        print(f"  {name:<24} {rate:8.0f} messages/s, 99 % within {slow * 1000:5.1f} ms")
+        rate, slow, cost = map(statistics.median, zip(*rounds, strict=True))
+        costs[name] = cost
+        print(
+            f"  {name:<24} {rate:8.0f} messages/s, 99 % within {slow * 1000:5.1f} ms,"
+            f" {cost * 1e6:4.0f} µs of CPU each"
+        )
     for kind in ("daphne", "uvicorn"):
-        pairs = zip(measured[f"{kind}, ws/echo/"], measured[f"{kind}, plain consumer"], strict=True)
-        ratio = statistics.median(ours[0] / plain[0] for ours, plain in pairs)
-        print(f"  {kind}: ws/echo/ has {ratio:.2f} of the plain consumer's rate")
+        ratio = costs[f"{kind}, ws/echo/"] / costs[f"{kind}, plain consumer"]
+        print(f"  {kind}: ws/echo/ costs {ratio:.2f} of the plain consumer's CPU")
 
 
 def compare_memory(folder: Path, credentials: list[str]) -> None:

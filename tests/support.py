@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import cycle, product
 from pathlib import Path
@@ -16,6 +17,10 @@ import yaml
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template"
 UV = os.environ.get("UV", "uv")
+# The Python that the variants are tested on: the one they are made for, or another.
+SERVICE_PYTHON = os.environ.get(
+    "SERVICE_PYTHON", (TEMPLATE / ".python-version").read_text().strip()
+)
 
 type Answers = dict[str, Any]
 
@@ -69,6 +74,11 @@ def copy(template: Path, folder: Path, *, only: Sequence[str] = (), **answers: A
     return folder
 
 
+def programs(service: Path) -> Path:
+    """The folder of the programs that a service has installed."""
+    return service / ".venv" / ("Scripts" if sys.platform == "win32" else "bin")
+
+
 def answers_of(folder: Path) -> dict[str, Any]:
     answers: dict[str, Any] = yaml.safe_load((folder / ".copier-answers.yml").read_text())
     return answers
@@ -77,7 +87,7 @@ def answers_of(folder: Path) -> dict[str, Any]:
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     """Run a program as from a clean shell. Where it fails, so does the test, with its output."""
     ours = re.compile(
-        r"(VIRTUAL_ENV|UV_PYTHON|UV_PROJECT_|DATABASE_URL|DJANGO_|PYTEST|PYTHON|NOX_)"
+        r"(VIRTUAL_ENV|UV_PYTHON|UV_PROJECT_|DATABASE_URL|DJANGO_|PYTEST|PYTHON(?!UTF8)|NOX_)"
     )
     environment = {name: value for name, value in os.environ.items() if not ours.match(name)}
     result = subprocess.run(

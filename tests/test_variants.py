@@ -15,12 +15,14 @@ from packaging.utils import canonicalize_name
 from support import (
     OPTIONS,
     ROOT,
+    SERVICE_PYTHON,
     UV,
     VARIANTS,
     Answers,
     combinations_of,
     copy,
     name_of,
+    programs,
     run,
     tracked,
 )
@@ -31,6 +33,10 @@ TEXTS = {
     "project_description": "Uma API d'Água & Cia: 100% #1 $HOME *a* [b] (c) | é, no. " + "x" * 140,
     "author_name": "Conceição D'Ávila & Filhos",
 }
+
+# The words of the two providers of CI; a link to a library's home is none.
+GITHUB = r"github(?!\.com)|dependabot|pull request"
+GITLAB = r"gitlab|renovate|merge request"
 
 # What a variant must not mention, by the answer that leaves it out.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
@@ -43,6 +49,9 @@ FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
         r"|\brelay\b|APP_KEY",
         re.IGNORECASE,
     ),
+    ("ci_provider", "github"): re.compile(GITLAB, re.IGNORECASE),
+    ("ci_provider", "gitlab"): re.compile(GITHUB, re.IGNORECASE),
+    ("ci_provider", "none"): re.compile(rf"(?i:{GITHUB}|{GITLAB})|\bCI\b"),
 }
 
 PRODUCTION = {
@@ -100,7 +109,7 @@ class Variant:
     def run(self, *command: str, **variables: str) -> str:
         """Run a program of the service's environment."""
         program, *arguments = command
-        return run(self.folder / ".venv/bin" / program, *arguments, cwd=self.folder, **variables)
+        return run(programs(self.folder) / program, *arguments, cwd=self.folder, **variables)
 
     def manage(self, *command: str, **variables: str) -> str:
         return self.run("python", "manage.py", *command, **variables)
@@ -129,7 +138,7 @@ def variant(request: pytest.FixtureRequest, template: Path, short_path: Path) ->
     answers: Answers = request.param
     folder = copy(template, short_path / name_of(answers), **TEXTS, **answers)
     run("git", "init", "--quiet", cwd=folder)
-    run(UV, "venv", "--quiet", cwd=folder)
+    run(UV, "venv", "--quiet", "--python", SERVICE_PYTHON, cwd=folder)
     lock = folder / "requirements-dev.txt"
     run(UV, "pip", "install", "--quiet", "--require-hashes", "--requirement", lock, cwd=folder)
     return Variant(folder, answers)
@@ -214,7 +223,7 @@ def test_its_own_tests(variant: Variant) -> None:
 
 def needed(variant: Variant, requirements: list[str]) -> set[str]:
     """The names of all packages that these requirements come to, by what is installed."""
-    (site_packages,) = variant.folder.glob(".venv/lib/python*/site-packages")
+    (site_packages,) = variant.folder.glob(".venv/[Ll]ib/**/site-packages")
     installed = {
         canonicalize_name(distribution.name): [
             Requirement(text) for text in distribution.requires or []
@@ -297,7 +306,7 @@ def test_plain_pip(template: Path, short_path: Path, database: str) -> None:
     """The way without uv and without the packages for development."""
     service = copy(template, short_path / f"pip-{database}", database=database)
     run(UV, "venv", "--quiet", "--seed", cwd=service)
-    python = service / ".venv/bin/python"
+    python = programs(service) / "python"
     run(python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt", cwd=service)
     run(python, "manage.py", "migrate", cwd=service)
 

@@ -7,6 +7,7 @@ PostgreSQL and one Redis, first Daphne, then uvicorn.
 import json
 import re
 import select
+import socket
 import ssl
 import subprocess
 import sys
@@ -200,6 +201,23 @@ def test_limits(running: Stack) -> None:
         assert refused(running, to=1, **bearer(user.token)) == 4409
 
 
+def wait_for_log(running: Stack, text: str) -> None:
+    for _attempt in range(100):
+        if text in running.log():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the log lacks {text}")
+
+
+def test_a_client_that_vanishes(running: Stack) -> None:
+    user = running.user("gone")
+    before = running.log().count("Traceback")
+    connection = running.connect(NOTIFICATIONS, **bearer(user.token))
+    connection.socket.shutdown(socket.SHUT_RDWR)
+    wait_for_log(running, f'"user": {user.id}, "code": 1006')
+    assert running.log().count("Traceback") == before
+
+
 def test_an_unknown_path(running: Stack) -> None:
     with pytest.raises(InvalidStatus, match="HTTP 403"):
         running.connect("/ws/nothing/")
@@ -310,6 +328,7 @@ def test_nginx(running: Stack, proxy: int, tmp_path: Path) -> None:
 
 def test_wscat(running: Stack) -> None:
     user = running.user("wscat")
+    before = running.log().count("Traceback")
     command = [needs("wscat"), "--connect", f"ws://127.0.0.1:{running.ports[0]}{ECHO}"]
     command += ["--header", f"Authorization: Bearer {user.token}", "--execute", "hello"]
     # It ends with its input, so that stays open; or a second after it has sent its message.
@@ -319,6 +338,9 @@ def test_wscat(running: Stack) -> None:
         assert wscat.stdout
         assert wscat.stdout.read() == "hello\n"
         assert wscat.wait(20) == 0
+    # It closes without a code, as pages do.
+    wait_for_log(running, f'"user": {user.id}, "code": 1005')
+    assert running.log().count("Traceback") == before
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ class Consumer:
     def run(self, *, until_empty: bool = False) -> Counter[Outcome]:
         """Handle messages until a signal comes, or there are none; return what came of them."""
         outcomes: Counter[Outcome] = Counter()
+        logger.info("event_sync_consumer_started", queue_url=self._queue_url)
         try:
             self._look_for_dead_letter_queue()
             while not self._stop.requested:
@@ -96,6 +97,7 @@ class Consumer:
                     break
         except Stopped:
             pass
+        logger.info("event_sync_consumer_stopped", outcomes=dict(outcomes))
         return outcomes
 
     def handle(self, messages: list["MessageTypeDef"]) -> Counter[Outcome]:
@@ -106,7 +108,6 @@ class Consumer:
         """
         if not messages:
             return Counter()
-        close_old_connections()
         groups: set[str] = set()
         with self._kept_hidden(messages):
             outcomes = [self._handle_in_turn(message, groups) for message in messages]

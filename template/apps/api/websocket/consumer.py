@@ -113,7 +113,8 @@ class GuardedConsumer(AsyncWebsocketConsumer):
 
     async def websocket_disconnect(self, message: Any) -> None:
         if self._code is None:
-            self._code = int(message.get("code", 1006))
+            # A close frame may hold no code, which counts as 1005 (RFC 6455, section 7.1.5).
+            self._code = int(message.get("code") or 1005)
         await super().websocket_disconnect(message)
 
     @property

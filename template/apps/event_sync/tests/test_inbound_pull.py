@@ -328,18 +328,18 @@ class TestDeletion:
 
 
 def test_a_slow_handler_keeps_its_batch_hidden(queue: Queue) -> None:
-    """Longer than the visibility of one second, and nobody else gets one of them."""
+    """Longer than the visibility of three seconds, and nobody else gets one of them."""
     seen: list[int] = []
 
     def slow(event: EventSync, obj_data: dict[str, Any]) -> None:
-        time.sleep(0.9)
+        time.sleep(1.8)
         seen.append(len(queue.consumer()._receive()))
 
     with handled_by(slow, "receipt"):
-        for _number in range(3):
+        for _number in range(2):
             queue.send(confirmation(make_event("receipt")))
-        assert queue.drain(visibility=1) == {"processed": 3}
-    assert seen == [0, 0, 0]
+        assert queue.drain(visibility=3) == {"processed": 2}
+    assert seen == [0, 0]
     assert queue.counts() == (0, 0, 0)
 
 
@@ -416,11 +416,18 @@ def test_a_connection_that_was_lost_is_made_anew(
 class TestStop:
     """With real signals, to this process."""
 
-    def test_ends_a_long_poll_at_once(self, queue: Queue) -> None:
-        with StopSignals() as stop:
+    def test_ends_a_long_poll_at_once(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before any answer, and before the network gives up waiting for one."""
+        answers: list[Any] = []
+        with StopSignals(grace=60) as stop:
             consumer = Consumer(queue.url, stop, long_poll=20)
+            real = consumer._poller.receive_message
+            monkeypatch.setattr(
+                consumer._poller, "receive_message", lambda **call: answers.append(real(**call))
+            )
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
             assert consumer.run() == {}
+        assert (answers, consumer._outages) == ([], 0)
 
     def test_finishes_the_message_and_gives_back_the_others(self, queue: Queue) -> None:
         def signalled(event: EventSync, obj_data: dict[str, Any]) -> None:

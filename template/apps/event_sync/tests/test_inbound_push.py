@@ -204,15 +204,14 @@ class TestRefusal:
         [
             *[b"", b"{", b"[]", b"null", b"1", b'"x"', b"[" * 100_000, b"\xff", b"NaN"],
             b'{"obj_type": "test_event_sync", "obj_cmd": "put", "obj_data": {"event_id": NaN}}',
+            b'{"obj_type": "test_event_sync", "obj_cmd": "put", "obj_data": {"x": "\\ud800"}}',
         ],
         ids=lambda body: body[:10].decode("latin-1"),
     )
     def test_a_body(self, sender: APIClient, body: bytes) -> None:
         assert post(sender, body)[0] == 400
 
-    @pytest.mark.parametrize(
-        "data", ["1e400", "-1e400", '"a\\u0000b"', '{"\\u0000": 1}', '"\\ud800"', '{"\\udfff": 1}']
-    )
+    @pytest.mark.parametrize("data", ["1e400", "-1e400", '"a\\u0000b"', '{"\\u0000": 1}'])
     def test_data_that_could_not_be_stored(self, sender: APIClient, data: str) -> None:
         event = make_event()
         body = json.dumps(confirmation(event, x="?")).replace('"?"', data)

@@ -1,0 +1,347 @@
+"""The pipelines of a service: linted, and their commands run as their provider would run them."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import servers
+import yaml
+from _pytest.outcomes import Failed
+from support import OPTIONS, ROOT, UV, Answers, combinations_of, copy, name_of, run
+
+EVERYTHING: Answers = {
+    "database": "postgres",
+    "use_channels": True,
+    "use_event_sync": True,
+    "use_docker": True,
+}
+NOTHING: Answers = {
+    "database": "sqlite",
+    "use_channels": False,
+    "use_event_sync": False,
+    "use_docker": False,
+}
+# One provider with all that a pipeline can hold, the other with the least of it.
+GITHUB = EVERYTHING | {"ci_provider": "github"}
+GITLAB = NOTHING | {"ci_provider": "gitlab"}
+
+PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.yaml"]
+
+
+# What is written
+
+
+@pytest.mark.parametrize("provider", ["github", "gitlab"])
+def test_linters_find_nothing(template: Path, tmp_path: Path, provider: str) -> None:
+    """In any combination of the other answers."""
+    options: dict[str, list[str | bool]] = {
+        **OPTIONS,
+        "language_code": ["en-us"],
+        "ci_provider": [provider],
+    }
+    for answers in combinations_of(options):
+        copy(template, tmp_path / name_of(answers), only=PIPELINES, **answers)
+    if provider == "github":
+        run("git", "init", "--quiet", cwd=tmp_path)
+        workflows = files(tmp_path, ".github/workflows/*.yml")
+        assert len(workflows) == 16
+        run("actionlint", *workflows, cwd=tmp_path)
+        bots = files(tmp_path, ".github/dependabot.yml")
+        run("zizmor", "--offline", "--quiet", *workflows, *bots, cwd=tmp_path)
+        check_schema("vendor.dependabot", *bots)
+    else:
+        pipelines = files(tmp_path, ".gitlab-ci.yml")
+        assert len(pipelines) == 16
+        check_schema("vendor.gitlab-ci", "--data-transform=gitlab-ci", *pipelines)
+        check_schema("vendor.renovate", *files(tmp_path, "renovate.json"))
+    run("prek", "validate-config", *files(tmp_path, ".pre-commit-config.yaml"), cwd=tmp_path)
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    found = sorted(folder.glob(f"*/{pattern}"))
+    assert found
+    return found
+
+
+def check_schema(schema: str, *arguments: str | Path) -> None:
+    run("check-jsonschema", f"--builtin-schema={schema}", *arguments, cwd=ROOT)
+
+
+def test_a_service_has_the_actions_of_this_repository() -> None:
+    """Dependabot moves those here alone; a hash counts only with the version beside it."""
+    pinned = re.compile(r"^ +- uses: (\S+@[0-9a-f]{40} # v[\d.]+)$", re.MULTILINE)
+    ours = {
+        action
+        for workflow in (ROOT / ".github/workflows").iterdir()
+        for action in pinned.findall(workflow.read_text())
+    }
+    service = (ROOT / "template/.github/workflows/ci.yml.jinja").read_text()
+    assert len(pinned.findall(service)) == service.count("uses:")
+    assert set(pinned.findall(service)) <= ours
+
+
+# What is run
+
+
+class Step(NamedTuple):
+    name: str
+    script: str
+    variables: dict[str, str]
+
+
+class Pipeline:
+    """A service with its pipeline, and the machine on which the jobs run, each in a clone."""
+
+    def __init__(self, service: Path, provider: str, machine: Path) -> None:
+        self.service = service
+        self.provider = provider
+        self.machine = machine
+        file = ".github/workflows/ci.yml" if provider == "github" else ".gitlab-ci.yml"
+        self.config: dict[str, Any] = yaml.safe_load((service / file).read_text())
+
+    def clone(self) -> Path:
+        """What the provider checks out for a job."""
+        folder = Path(tempfile.mkdtemp(dir=self.machine), "clone")
+        run("git", "clone", "--quiet", self.service, folder, cwd=self.machine)
+        return folder
+
+    def steps(self, job: str) -> list[Step]:
+        """The scripts of a job in their order, each with its variables."""
+        if self.provider == "gitlab":
+            return self._gitlab_steps(job)
+        config = self.config["jobs"][job]
+        return [
+            Step(step["name"], step["run"], config.get("env", {}) | step.get("env", {}))
+            for step in config["steps"]
+            if "run" in step
+        ]
+
+    def _gitlab_steps(self, job: str) -> list[Step]:
+        config = self.config[job]
+        parent = self.config.get(config.get("extends"), {})
+        variables = parent.get("variables", {}) | config.get("variables", {})
+        # One shell runs all lines, so what one sets holds for the next.
+        lines = [*parent.get("before_script", []), *config["script"]]
+        return [
+            Step(job, "\n".join(lines), {name: str(value) for name, value in variables.items()})
+        ]
+
+    def step_with(self, command: str) -> Step:
+        """The part of a job that runs a command, where the packages are installed already."""
+        if self.provider == "github":
+            steps = [step for job in self.config["jobs"] for step in self.steps(job)]
+            return next(step for step in steps if command in step.script)
+        for job, config in self.config.items():
+            for line in config.get("script", []) if "script" in config else []:
+                if command in line:
+                    (step,) = self.steps(job)
+                    exports = [line for line in config["script"] if line.startswith("export ")]
+                    return step._replace(script="\n".join([*exports, line]))
+        raise LookupError(command)
+
+    def execute(self, step: Step, folder: Path, **variables: str) -> str:
+        """Run a step in bash as both providers do: the first command that fails ends it."""
+        has_uv = self.provider == "github" or (folder / ".venv").exists()
+        place = {
+            "RUNNER_TEMP": str(folder.parent),
+            "GITHUB_STEP_SUMMARY": str(folder.parent / "summary.md"),
+        }
+        return run(
+            *["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step.script],
+            cwd=folder,
+            **{**step.variables, **place, "PATH": self.path(uv=has_uv), **variables},
+        )
+
+    def path(self, *, uv: bool) -> str:
+        """What the machine has: Python with pip, Git, and uv where something installed it."""
+        python = [self.machine / "python/bin", Path(sys.base_prefix) / "bin"]
+        programs = [Path(shutil.which(UV) or UV).parent] if uv else []
+        return os.pathsep.join(map(str, [*python, *programs, "/usr/bin", "/bin"]))
+
+
+def alone(answers: Answers) -> Any:
+    """A parameter whose tests stay in one worker, which makes the service once."""
+    group = pytest.mark.xdist_group(name_of(answers))
+    return pytest.param(answers, id=answers["ci_provider"], marks=group)
+
+
+@pytest.fixture(scope="module", params=[alone(GITHUB), alone(GITLAB)])
+def pipeline(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Pipeline:
+    answers: Answers = request.param
+    machine = short_path / f"ci-{answers['ci_provider']}"
+    run(UV, "venv", "--quiet", "--seed", machine / "python", cwd=short_path)
+    service = copy(template, machine / "service", **answers)
+    run("git", "init", "--quiet", "--initial-branch=main", cwd=service)
+    commit(service, "Start")
+    return Pipeline(service, answers["ci_provider"], machine)
+
+
+def commit(folder: Path, message: str) -> None:
+    run("git", "add", "--all", cwd=folder)
+    author = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+    run("git", *author, "commit", "--quiet", "--message", message, cwd=folder)
+
+
+@contextmanager
+def services_of(job: list[Step], clone: Path) -> Iterator[dict[str, str]]:
+    """The addresses of what a job's services are for, where it has such services.
+
+    PostgreSQL and Redis run here without containers, and each at an address of its own.
+    """
+    with ExitStack() as stack:
+        addresses = {}
+        if "DATABASE_URL" in job[-1].variables:
+            database = servers.database(clone, "postgres")
+            addresses["DATABASE_URL"] = stack.enter_context(database)
+        if "REDIS_URL" in job[-1].variables:
+            addresses["REDIS_URL"] = stack.enter_context(redis(clone))
+        yield addresses
+
+
+@contextmanager
+def redis(clone: Path) -> Iterator[str]:
+    """The address of a Redis, or of the Valkey that a service has for its own tests."""
+    program = shutil.which("redis-server") or next(clone.glob(".venv/**/valkey-server"))
+    port = str(servers.free_port())
+    command = [program, "--bind", "127.0.0.1", "--port", port, "--save", ""]
+    with servers.started(*command, cwd=clone):
+        yield f"redis://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def checked(pipeline: Pipeline) -> Path:
+    """A clone in which everything but the tests has passed."""
+    clone = pipeline.clone()
+    for step in pipeline.steps("code"):
+        pipeline.execute(step, clone)
+    return clone
+
+
+def test_the_code_passes(pipeline: Pipeline, checked: Path) -> None:
+    assert not run("git", "status", "--porcelain", cwd=checked)
+    if pipeline.provider == "gitlab":
+        (settings,) = pipeline.steps("production settings")
+        pipeline.execute(settings, pipeline.clone())
+
+
+def test_the_tests_pass(pipeline: Pipeline) -> None:
+    clone = pipeline.clone()
+    *install, tests = pipeline.steps("tests")
+    for step in install:
+        pipeline.execute(step, clone)
+    with services_of([tests], clone) as addresses:
+        said = pipeline.execute(tests, clone, **addresses)
+    assert re.search(r"^=+ \d+ passed", said, re.MULTILINE)
+
+
+class Fault(NamedTuple):
+    """A change of one file, the command that must refuse it, and a word of what that says."""
+
+    file: str
+    old: str
+    new: str
+    command: str
+    says: str
+
+
+VIEW = """\
+from django.urls import path
+from rest_framework.views import APIView
+
+class View(APIView):
+    def get(self, request):
+        pass
+
+urlpatterns = [path("x/", View.as_view())]
+"""
+FIELD = '    to = models.EmailField(_("to"))\n'
+FAULTS = {
+    "style": Fault("manage.py", "main()", "main( )", "ruff format", "would be reformatted"),
+    "types": Fault("manage.py", "sys.argv)", "1)", "mypy", "Argument 1"),
+    "migrations": Fault(
+        "apps/communication/models.py",
+        FIELD,
+        FIELD + FIELD.replace("to =", "copy_to ="),
+        "makemigrations",
+        "Add field copy_to",
+    ),
+    "schema": Fault(
+        "apps/api/urls_v2.py",
+        "urlpatterns: list[URLPattern | URLResolver] = []\n",
+        VIEW,
+        "spectacular",
+        "unable to guess serializer",
+    ),
+    "production settings": Fault(
+        "api_core/settings/prod.py",
+        "SESSION_COOKIE_SECURE = True\n",
+        "",
+        "check --deploy",
+        "security.W012",
+    ),
+    "locks": Fault(
+        "pyproject.toml",
+        "dependencies = [\n",
+        'dependencies = [\n    "tzdata",\n',
+        "git diff",
+        "+tzdata==",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_stops_the_pipeline(pipeline: Pipeline, checked: Path, fault: Fault) -> None:
+    text = (checked / fault.file).read_text()
+    assert fault.old in text
+    (checked / fault.file).write_text(text.replace(fault.old, fault.new))
+    try:
+        with pytest.raises(Failed, match=re.escape(fault.says)):
+            pipeline.execute(pipeline.step_with(fault.command), checked)
+    finally:
+        run("git", "checkout", "--quiet", ".", cwd=checked)
+
+
+def test_reviewers_see_what_changes_in_the_api(pipeline: Pipeline) -> None:
+    job = "schema" if pipeline.provider == "github" else "changes of the API"
+    clone = pipeline.clone()
+    file = clone / "apps/user/api/serializers.py"
+    login = "class LoginSerializer(EmailSerializer):\n"
+    field = "    device = serializers.CharField()\n"
+    file.write_text(file.read_text().replace(login, login + field))
+    commit(clone, "Ask for the device")
+    before = run("git", "rev-parse", "HEAD^1", cwd=clone).strip()
+    for step in pipeline.steps(job):
+        said = pipeline.execute(step, clone, CI_MERGE_REQUEST_DIFF_BASE_SHA=before)
+    if pipeline.provider == "github":
+        said = (clone.parent / "summary.md").read_text()
+    assert re.search(r"^\+ +device:\n\+ +type: string$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("pipeline", [alone(GITHUB)], indirect=True)
+def test_pass_waits_for_the_others(pipeline: Pipeline) -> None:
+    (step,) = pipeline.steps("pass")
+    needed = pipeline.config["jobs"]["pass"]["needs"]
+    assert set(needed) == set(pipeline.config["jobs"]) - {"pass", "schema"}
+    pipeline.execute(step, pipeline.service, RESULTS="success success skipped")
+    for result in ("failure", "cancelled"):
+        with pytest.raises(Failed):
+            pipeline.execute(step, pipeline.service, RESULTS=f"success {result} success")
+
+
+@pytest.mark.parametrize("pipeline", [alone(GITLAB)], indirect=True)
+def test_hooks_before_a_commit(pipeline: Pipeline) -> None:
+    clone = pipeline.clone()
+    prek = [shutil.which("prek") or "prek", "run", "--all-files"]
+    path = pipeline.path(uv=True)
+    run(*prek, cwd=clone, PATH=path)
+    run(*prek, "--hook-stage=pre-push", cwd=clone, PATH=path)
+    (clone / "manage.py").write_text("import os,sys\n")
+    with pytest.raises(Failed, match="ruff check"):
+        run(*prek, cwd=clone, PATH=path)
