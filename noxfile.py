@@ -1,6 +1,7 @@
 """Every job of this repository. ``uvx nox --list`` names them."""
 
 import itertools
+import json
 import os
 import re
 import secrets
@@ -221,6 +222,76 @@ def docs(session: nox.Session) -> None:
     )
 
 
+# Releases
+
+
+@nox.session(python=PYTHON)
+def release(session: nox.Session) -> None:
+    """Check and record a version, and say what to push: nox -s release -- 1.2.0"""
+    if len(session.posargs) != 1:
+        session.error("Name the version: nox -s release -- 1.2.0")
+    install(session)
+    session.run("python", "releases.py", "check", *session.posargs)
+    lint(session)
+    session.run("pytest", "--numprocesses=auto", "--dist=loadgroup")
+    session.run("python", "releases.py", "record", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def audit(session: nox.Session) -> None:
+    """Ask the package index for advisories about every locked version, in every variant."""
+    session.install("pip-audit==2.10.1")
+    with tempfile.TemporaryDirectory() as name:
+        lock = everything_locked(Path(name, "requirements.txt"))
+        report = session.run(
+            *["pip-audit", "--disable-pip", "--require-hashes", "--format=json"],
+            *["--requirement", str(lock)],
+            silent=True,
+            stderr=subprocess.DEVNULL,
+            # 1 stands for advisories; and for no answer, which is no report either.
+            success_codes=[0, 1],
+        )
+    if faults := audit_faults(str(report)):
+        session.error("\n".join(faults))
+    session.log("Every locked version was looked up; the index has no advisory about any.")
+
+
+def everything_locked(file: Path) -> Path:
+    """The lock of development with every option on, and this repository's own."""
+    template = (TEMPLATE / "requirements-dev.txt.jinja").read_text()
+    entries = re.sub(r"^{[%#].*[%#]}\n", "", template, flags=re.MULTILINE)
+    ours = (ROOT / "requirements.txt").read_text()
+    names = set(re.findall(r"^[\w.-]+", entries, flags=re.MULTILINE))
+    more = [
+        entry
+        for entry in re.split(r"^(?=\w)", ours, flags=re.MULTILINE)
+        if entry.partition("==")[0] not in names
+    ]
+    file.write_text(entries + "".join(more))
+    return file
+
+
+def audit_faults(report: str) -> list[str]:
+    """What pip-audit found, and what it could not look up: by itself it passes over that."""
+    try:
+        packages = json.loads(report)["dependencies"]
+    except ValueError:
+        return ["The advisories could not be reached, so nothing is known about any package."]
+    unknown = [package["name"] for package in packages if "skip_reason" in package]
+    faults = [
+        f"{package['name']} {package['version']}: {advisory['id']},"
+        f" mended in {', '.join(advisory['fix_versions']) or 'no version yet'}"
+        for package in packages
+        for advisory in package.get("vulns", [])
+    ]
+    if unknown:
+        faults.append(
+            f"{len(unknown)} of {len(packages)} packages could not be looked up, so nothing is known"
+            f" about them: the package index in use gives no advisories. {', '.join(unknown)}"
+        )
+    return faults
+
+
 # Benchmarks
 
 
@@ -231,6 +302,7 @@ def bench(session: nox.Session) -> None:
     if session.run("git", "status", "--porcelain", silent=True, external=True):
         session.warn("Uncommitted changes make each copy slower: Copier commits them to a clone.")
     session.run("python", "benchmarks/copy_times.py")
+    session.run("python", "benchmarks/update_times.py")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "service")
         copy_template(session, folder)

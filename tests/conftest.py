@@ -4,12 +4,19 @@ from pathlib import Path
 
 import pytest
 from support import snapshot
+from updating import history_of_releases
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree, without what Git ignores."""
     return snapshot(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository with the tags of its releases, and the working tree as the newest."""
+    return history_of_releases(tmp_path_factory.mktemp("history") / "template")
 
 
 @pytest.fixture(scope="session")

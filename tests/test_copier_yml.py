@@ -39,7 +39,7 @@ def test_every_setting_is_known_to_copier() -> None:
 
 
 def test_nothing_asks_for_trust() -> None:
-    assert not SETTINGS & {"_tasks", "_jinja_extensions"}
+    assert not SETTINGS & {"_tasks", "_jinja_extensions", "_migrations"}
 
 
 def test_the_questions_of_the_design_in_their_order() -> None:

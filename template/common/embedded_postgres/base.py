@@ -35,7 +35,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
         _exit_on_sigterm()
-        server = get_server(Path(params.pop("data_directory")))
+        data_directory = Path(params.pop("data_directory"))
+        server = get_server(data_directory)
+        # It ignores itself, so that no change of .gitignore puts a database into Git.
+        (data_directory / ".gitignore").write_text("*\n")
         uri = urlsplit(server.get_uri())
         return params | {
             "user": uri.username,

@@ -1,0 +1,135 @@
+"""What a team typically does to its service between two updates."""
+
+import re
+from pathlib import Path
+
+from support import ROOT
+
+WORK = (ROOT / "docs/work.md").read_text()
+
+# Added lines, by the file and the line that they stand before or after.
+BASE = "api_core/settings/base.py"
+URLS = "apps/api/urls_v1.py"
+MODELS = "apps/user/models.py"
+SERIALIZERS = "apps/user/api/serializers.py"
+TEXT = "apps/user/templates/communication/email/confirm_email/en.html"
+
+FIELD = '    job_title = models.CharField(_("job title"), max_length=100, blank=True)\n'
+SETTING = "\n# Notes\n\nNOTES_FOR_EACH_USER = 100\n"
+PARAGRAPH = "## Who to ask\n\nThe billing team, in room 12.\n\n"
+
+MIGRATION = """\
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("user", "0001_initial")]
+
+    operations = [
+        migrations.AddField(
+            model_name="user",
+            name="job_title",
+            field=models.CharField(blank=True, max_length=100, verbose_name="job title"),
+        ),
+    ]
+"""
+
+
+def insert(service: Path, file: str, text: str, *, before: str) -> None:
+    """Put a text before the one line that begins so."""
+    path = service / file
+    found = re.findall(rf"^{re.escape(before)}", path.read_text(), flags=re.MULTILINE)
+    assert len(found) == 1, (file, before)
+    path.write_text(
+        re.sub(rf"^(?={re.escape(before)})", lambda _: text, path.read_text(), flags=re.MULTILINE)
+    )
+
+
+def add_app(service: Path) -> None:
+    """The app of docs/work.md, with its setting and its address."""
+    for folder in ("apps/note", "apps/note/tests", "apps/note/migrations"):
+        (service / folder).mkdir()
+        (service / folder / "__init__.py").touch()
+    pages = re.findall(r"^```python\n# (apps/note/\S+)\n(.*?)^```", WORK, re.MULTILINE | re.DOTALL)
+    for name, text in pages:
+        if "email" not in name:
+            (service / name).write_text(text)
+    insert(service, BASE, '    "apps.note",\n', before='    "apps.communication",\n')
+    imports = (
+        "from rest_framework.routers import SimpleRouter\n\nfrom apps.note.api import NoteViewSet\n"
+    )
+    router = (
+        "router = SimpleRouter(use_regex_path=False)\n"
+        'router.register("notes", NoteViewSet, basename="note")\n\n'
+    )
+    insert(service, URLS, imports, before="from apps.api.health")
+    insert(service, URLS, router, before="urlpatterns")
+    insert(
+        service, URLS, "    *router.urls,\n", before='    path("", include("apps.user.api.urls"))'
+    )
+
+
+def add_field(service: Path) -> None:
+    """A field on the user, with its migration."""
+    insert(service, MODELS, FIELD, before='    gender = models.CharField(_("gender")')
+    insert(
+        service,
+        SERIALIZERS,
+        'PROFILE = ("email", "first_name", "last_name", "job_title", "phone", "gender", "date_of_birth")\n',
+        before="PROFILE = ",
+    )
+    drop(service, SERIALIZERS, 'PROFILE = ("email", "first_name", "last_name", "phone"')
+    (service / "apps/user/migrations/0002_user_job_title.py").write_text(MIGRATION)
+
+
+def drop(service: Path, file: str, start: str) -> None:
+    """Remove the one line that begins so."""
+    lines = (service / file).read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(start)]
+    assert len(lines) - len(kept) == 1, (file, start)
+    (service / file).write_text("".join(kept))
+
+
+def add_package(service: Path) -> None:
+    """A package in pyproject.toml; who calls this locks it."""
+    insert(service, "pyproject.toml", '    "python-slugify==8.0.4",\n', before='    "whitenoise==')
+
+
+def edit_texts(service: Path) -> None:
+    """A setting, an e-mail, a paragraph of the README, and a file that the team does not want."""
+    with (service / BASE).open("a") as settings:
+        settings.write(SETTING)
+    email = (service / TEXT).read_text()
+    (service / TEXT).write_text(f"{email}<p>Your friends at Billing</p>\n")
+    insert(service, "README.md", PARAGRAPH, before="## Configure")
+    (service / ".editorconfig").unlink()
+
+
+def edit(service: Path) -> None:
+    """All of it."""
+    add_app(service)
+    add_field(service)
+    add_package(service)
+    edit_texts(service)
+
+
+def missing(service: Path) -> list[str]:
+    """Which of the edits are not there."""
+    expected = {
+        BASE: ['    "apps.note",\n', SETTING],
+        URLS: ["from apps.note.api import NoteViewSet\n", "    *router.urls,\n"],
+        MODELS: [FIELD],
+        SERIALIZERS: ['"last_name", "job_title", "phone"'],
+        TEXT: ["<p>Your friends at Billing</p>\n"],
+        "README.md": [PARAGRAPH],
+        "pyproject.toml": ['    "python-slugify==8.0.4",\n'],
+        "apps/note/models.py": ["class Note(models.Model):"],
+        "apps/user/migrations/0002_user_job_title.py": [MIGRATION],
+    }
+    lost = [
+        f"{file}: {text}"
+        for file, texts in expected.items()
+        for text in texts
+        if text not in (service / file).read_text()
+    ]
+    return lost + ["deleted .editorconfig"] * (service / ".editorconfig").exists()

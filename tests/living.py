@@ -1,0 +1,47 @@
+"""Services that are installed and hold data while they change."""
+
+import re
+from pathlib import Path
+
+from support import ROOT, UV, run
+from test_locks import LOCKS
+
+ADD_DATA = """
+from apps.user.models import User
+user = User.objects.create_user("ana@example.com", "a long password", first_name="Ana")
+"""
+READ_DATA = """
+from apps.user.models import User
+print("first name:", User.objects.get(email="ana@example.com").first_name)
+"""
+ANA = "first name: Ana\n"
+
+
+class Service:
+    """An installed service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        run(UV, "venv", "--quiet", cwd=folder)
+        self.install()
+
+    def install(self) -> None:
+        lock = ["--require-hashes", "--requirement", "requirements-dev.txt"]
+        run(UV, "pip", "install", "--quiet", *lock, cwd=self.folder)
+
+    def run(self, program: str, *arguments: str) -> str:
+        return run(self.folder / ".venv/bin" / program, *arguments, cwd=self.folder)
+
+    def manage(self, *arguments: str) -> str:
+        return self.run("python", "manage.py", *arguments)
+
+    def shell(self, code: str) -> str:
+        return self.manage("shell", "--verbosity=0", "--command", code)
+
+    def lock(self) -> None:
+        """Lock anew, by the commands that docs/work.md gives."""
+        page = (ROOT / "docs/work.md").read_text()
+        commands = re.findall(r"^ {4}uv (pip compile .*)$", page, flags=re.MULTILINE)
+        assert len(commands) == len(LOCKS)
+        for command in commands:
+            run(UV, *command.split(), "--quiet", cwd=self.folder)

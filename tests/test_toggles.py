@@ -1,0 +1,155 @@
+"""An answer changed later: the service becomes what a fresh copy with that answer is."""
+
+import re
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from living import ADD_DATA, ANA, READ_DATA, Service
+from support import OPTIONS, ROOT, VARIANTS, Answers, tracked
+from updating import NEXT, assert_same, commit_all, committed, conflicts, fresh, git, update
+
+PAGE = (ROOT / "docs/update.md").read_text()
+
+# The change of each answer into each other one, once amid many options and once amid few.
+TOGGLES = [
+    pytest.param(base | {question: old}, {question: new}, id=f"{question}-{old}-{new}-{amid}")
+    for question, values in OPTIONS.items()
+    for old, new in permutations(values, 2)
+    for amid, base in {"many": VARIANTS[0], "few": VARIANTS[-1]}.items()
+]
+
+
+@pytest.mark.parametrize(("before", "change"), TOGGLES)
+def test_a_changed_answer_ends_as_a_fresh_copy(
+    history: Path, tmp_path: Path, before: Answers, change: Answers
+) -> None:
+    service = committed(history, tmp_path / "service", NEXT, **before)
+    update(service, **change)
+    assert_same(service, fresh(history, tmp_path / "fresh", like=service))
+    assert not conflicts(service)
+
+
+def test_what_was_edited_in_an_option_that_goes(history: Path, tmp_path: Path) -> None:
+    """Git shows each file that goes, docs/update.md tells how to look, .rej keeps the edits."""
+    theirs = "common/embedded_postgres/base.py"
+    note = "\n\nROOM = 12\n"
+    service = committed(history, tmp_path / "service", None, database="postgres")
+    (service / theirs).write_text((service / theirs).read_text() + note)
+    mine = service / "common/embedded_postgres/mine.py"
+    mine.write_text("ROOM = 12\n")
+    commit_all(service)
+
+    update(service, database="sqlite")
+    deleted = git(service, "ls-files", "--deleted").split()
+    assert deleted == ["common/embedded_postgres/__init__.py", theirs]
+    assert mine.exists()
+    assert note in git(service, "show", f"HEAD:{theirs}")
+    changes = git(service, "log", "--format=%s", "--name-only", "--diff-filter=M", "--", *deleted)
+    assert changes.split() == ["Mine", theirs]
+
+    git(service, "reset", "--hard", "--quiet")
+    git(service, "clean", "--force", "-d", "--quiet")
+    update(service, conflict="rej", database="sqlite")
+    rejected = [file for file in tracked(service) if file.suffix == ".rej"]
+    assert rejected == [Path(f"{theirs}.rej")]
+    assert "+ROOM = 12\n" in (service / rejected[0]).read_text()
+
+
+# Installed, with data
+
+
+def documented(start: str) -> list[str]:
+    """The arguments of the command of manage.py in docs/update.md that starts so."""
+    (line,) = re.findall(rf"^ {{4}}uv run manage\.py ({start}.*)$", PAGE, flags=re.MULTILINE)
+    return str(line).split()
+
+
+def moved_to(service: Service, kind: str) -> None:
+    """Take the rows from one database to the other, as docs/update.md tells."""
+    service.manage(*documented("dumpdata"))
+    update(service.folder, database=kind)
+    assert not conflicts(service.folder)
+    service.install()
+    service.manage("migrate")
+    service.manage(*documented("loaddata"))
+    (service.folder.parent / "data.json").unlink()
+    commit_all(service.folder)
+    assert service.shell(READ_DATA) == ANA
+
+
+def test_rows_move_from_one_database_to_the_other(history: Path, short_path: Path) -> None:
+    folder = committed(history, short_path / "moved" / "service", None, database="sqlite")
+    service = Service(folder)
+    service.manage("migrate")
+    service.shell(ADD_DATA)
+    moved_to(service, "postgres")
+    # New rows get numbers after the old ones.
+    service.shell(ADD_DATA.replace("ana@", "bia@"))
+    service.manage("makemigrations", "--check", "--dry-run")
+
+    (folder / "db.sqlite3").unlink()
+    moved_to(service, "sqlite")
+    service.shell(ADD_DATA.replace("ana@", "eva@"))
+    service.run("pytest", "--quiet", "--no-cov", "apps/user")
+    # The database that was left behind is still there, and Git does not see it.
+    assert (folder / ".postgres/PG_VERSION").exists()
+    assert not [file for file in tracked(folder) if ".postgres" in file.parts]
+
+
+ADD_EVENT = """
+from apps.event_sync.managers.producer_msg import ProducerMsg
+ProducerMsg(
+    apps={"target": ["billing"]}, obj_type="invoice", obj_data={"id": 7}, obj_cmd="put"
+).handle_msg_sync()
+"""
+READ_EVENTS = """
+from apps.event_sync.models import EventSync
+print("events:", *EventSync.objects.values_list("obj_data__id", flat=True))
+"""
+EVENTS = "events: 7\n"
+READ_TABLE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT count(*) FROM event_sync_eventsync")
+    print("rows:", *cursor.fetchone())
+"""
+READ_TABLES = """
+from django.db import connection
+print("table:", "event_sync_eventsync" in connection.introspection.table_names())
+"""
+
+
+def changed(service: Service, **answers: Any) -> None:
+    """Change answers, install, migrate and commit, as docs/update.md tells."""
+    update(service.folder, **answers)
+    assert not conflicts(service.folder)
+    service.install()
+    service.manage("migrate")
+    service.manage("makemigrations", "--check", "--dry-run")
+    commit_all(service.folder)
+    assert service.shell(READ_DATA) == ANA
+
+
+@pytest.mark.parametrize("database", OPTIONS["database"])
+def test_events_outlive_their_app(history: Path, short_path: Path, database: str) -> None:
+    before = VARIANTS[-1] | {"database": database}
+    folder = committed(history, short_path / f"events-{database}", None, **before)
+    service = Service(folder)
+    service.manage("migrate")
+    service.shell(ADD_DATA)
+
+    changed(service, **{name: VARIANTS[0][name] for name in before if name != "database"})
+    service.shell(ADD_EVENT)
+    changed(service, use_event_sync=False)
+    assert service.shell(READ_TABLE) == "rows: 1\n"
+    changed(service, use_event_sync=True)
+    assert service.shell(READ_EVENTS) == EVENTS
+
+    # Dropped on purpose, before the app goes.
+    service.manage(*documented("migrate event_sync"))
+    assert service.shell(READ_TABLES) == "table: False\n"
+    changed(service, use_event_sync=False)
+    service.manage("remove_stale_contenttypes", "--include-stale-apps", "--no-input")
+    assert "event_sync" not in service.manage("dumpdata", "contenttypes", "auth.permission")

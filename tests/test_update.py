@@ -1,0 +1,237 @@
+"""From every release to the working tree, for every variant: an update ends as a fresh copy."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, VARIANTS, Answers, answers_of, name_of, tracked
+from updating import (
+    NEXT,
+    RELEASES,
+    assert_same,
+    commit_all,
+    committed,
+    conflicts,
+    fresh,
+    git,
+    later_release,
+    point_to,
+    update,
+)
+
+PAGE = (ROOT / "docs/update.md").read_text()
+
+# Files that a release dropped or renamed, by the version that did. Copier deletes such a file with
+# the user's edits in it: the changelog of that version names it and says what to do before.
+GONE: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
+@pytest.mark.parametrize("version", RELEASES)
+def test_an_update_ends_as_a_fresh_copy(
+    history: Path, tmp_path: Path, version: str, answers: Answers
+) -> None:
+    service = committed(history, tmp_path / "service", version, **answers)
+    secret, before = (service / ".env").read_text(), tracked(service)
+    update(service)
+    assert answers_of(service)["_commit"] == f"v{NEXT}"
+    assert_same(service, fresh(history, tmp_path / "fresh", like=service))
+    assert not conflicts(service)
+    assert (service / ".env").read_text() == secret
+    gone = {file.as_posix() for file in before} - {file.as_posix() for file in tracked(service)}
+    assert gone <= GONE.keys()
+
+
+def test_the_changelog_tells_of_each_file_that_is_gone() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    sections = dict(re.findall(r"^## (\S+) .*\n((?:(?!## ).*\n)+)", changelog, flags=re.MULTILINE))
+    assert sections.keys() >= {*GONE.values(), *RELEASES}
+    assert not [file for file, version in GONE.items() if f"`{file}`" not in sections[version]]
+
+
+@pytest.mark.parametrize(
+    ("more", "stays"), [("", True), (" and _copier_conf.data._commit is not defined", False)]
+)
+def test_a_file_that_is_left_out_from_now_on(
+    history: Path, tmp_path: Path, *, more: str, stays: bool
+) -> None:
+    """Copier takes the new table of files for the old version too, unless the row says otherwise.
+
+    docs/release.md tells those who work on the template.
+    """
+    file = "gunicorn.conf.py"
+
+    def change(template: Path) -> None:
+        text = (template.parent / "copier.yml").read_text()
+        row = f'  - "{{% if use_docker{more} %}}/{file}{{% endif %}}"\n'
+        (template.parent / "copier.yml").write_text(text.replace("  - .svn\n", f"  - .svn\n{row}"))
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    update(service)
+    assert (service / file).exists() is stays
+    assert not (fresh(later, tmp_path / "fresh", like=service) / file).exists()
+
+
+# Copier's command line, as a user meets it.
+
+
+def copier(*arguments: str, cwd: Path, path: str = os.environ["PATH"]) -> tuple[int, str]:
+    """The exit code, and all that is said."""
+    result = subprocess.run(
+        [sys.executable, "-m", "copier", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout
+
+
+@pytest.fixture
+def old(history: Path, tmp_path: Path) -> Path:
+    """A service of the oldest release."""
+    return committed(history, tmp_path / "service", RELEASES[0])
+
+
+def test_a_service_knows_its_version_and_of_a_newer_one(old: Path) -> None:
+    assert answers_of(old)["_commit"] == f"v{RELEASES[0]}"
+    _code, said = copier("check-update", cwd=old)
+    assert f"Current version is {RELEASES[0]}, latest version is {NEXT}." in said
+    assert copier("check-update", "--quiet", cwd=old)[0] == 2
+    _code, said = copier("check-update", "--output-format=json", cwd=old)
+    assert json.loads(said)["update_available"] is True
+
+    update(old)
+    commit_all(old)
+    assert "up-to-date" in copier("check-update", cwd=old)[1]
+    assert copier("check-update", "--quiet", cwd=old)[0] == 0
+
+
+def test_the_readme_says_where_the_version_stands_and_stays_the_same(old: Path) -> None:
+    update(old)
+    readme = (old / "README.md").read_text()
+    assert "answers in `.copier-answers.yml`, and the template's version as `_commit`" in readme
+    assert "copier check-update" in readme
+    assert NEXT not in readme
+
+
+def test_the_command_without_trust(old: Path, history: Path, tmp_path: Path) -> None:
+    code, said = copier("update", "--defaults", cwd=old)
+    assert code == 0, said
+    assert "is updated." in said
+    assert_same(old, fresh(history, tmp_path / "fresh", like=old))
+
+
+def test_a_template_without_tags(history: Path, tmp_path: Path) -> None:
+    """In a clone that the tags did not reach, the newest commit counts."""
+    untagged = tmp_path / "untagged"
+    git(history, "clone", "--quiet", "--no-tags", str(history), str(untagged))
+    newest = git(untagged, "rev-parse", "HEAD").strip()
+    git(untagged, "reset", "--hard", "--quiet", "HEAD~1")
+    service = committed(untagged, tmp_path / "service", None)
+    git(untagged, "reset", "--hard", "--quiet", newest)
+    assert "New template version available" in copier("check-update", cwd=service)[1]
+    update(service)
+    assert newest.startswith(answers_of(service)["_commit"])
+    assert_same(service, fresh(untagged, tmp_path / "fresh", like=service))
+
+
+def test_a_template_that_has_moved(old: Path, history: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    git(history, "clone", "--quiet", str(history), str(moved))
+    point_to(old, Path("/nowhere"))
+    code, said = copier("update", "--defaults", cwd=old)
+    assert code
+    assert_documented(said.splitlines()[-1].removeprefix("ValueError: "))
+    point_to(old, moved)
+    code, said = copier("update", "--defaults", cwd=old)
+    assert code == 0, said
+    assert answers_of(old)["_commit"] == f"v{NEXT}"
+
+
+def assert_documented(sentence: str) -> None:
+    """The table at the end of docs/update.md tells what to do."""
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", PAGE, flags=re.MULTILINE)
+    assert any(row.rstrip(".") in sentence for row in rows), sentence
+
+
+def test_what_copier_refuses_is_explained(old: Path, tmp_path: Path) -> None:
+    (old / "notes.txt").touch()
+    assert_documented(refusal(old))
+    commit_all(old)
+
+    update(old)
+    commit_all(old)
+    assert_documented(refusal(old, f"--vcs-ref=v{RELEASES[0]}"))
+
+    answers = old / ".copier-answers.yml"
+    answers.write_text(re.sub(r"^_commit: .*\n", "", answers.read_text(), flags=re.MULTILINE))
+    commit_all(old)
+    assert_documented(refusal(old))
+
+    (old / ".git").rename(tmp_path / "away")
+    assert_documented(refusal(old))
+
+
+def refusal(service: Path, *arguments: str) -> str:
+    code, said = copier("update", "--defaults", *arguments, cwd=service)
+    assert code
+    assert "Traceback" not in said
+    return said.strip().splitlines()[-1]
+
+
+# What we say ourselves.
+
+
+def without_git(folder: Path) -> str:
+    """A PATH on which there is no Git."""
+    folder.mkdir()
+    return str(folder)
+
+
+def test_a_copy_without_git_is_told_at_once(history: Path, tmp_path: Path) -> None:
+    code, said = copier(
+        *["copy", "--defaults", str(history), "service"],
+        cwd=tmp_path,
+        path=without_git(tmp_path / "empty"),
+    )
+    assert code == 0, said
+    before, _, _after = said.partition("Copying from template")
+    assert "Git is not installed" in before
+    assert '"copier update" will not' in before
+
+
+def test_a_copy_from_a_relative_path_is_told_at_once(history: Path, tmp_path: Path) -> None:
+    (tmp_path / "template").symlink_to(history)
+    for source, warned in {"template": True, str(history): False}.items():
+        code, said = copier("copy", "--defaults", source, f"from-{warned}", cwd=tmp_path)
+        assert code == 0, said
+        assert ("give the whole path" in said) is warned
+
+
+@pytest.mark.parametrize("no", ["no", "false", "0"])
+def test_turning_off_the_events_says_what_becomes_of_them(old: Path, no: str) -> None:
+    code, said = copier("update", "--defaults", f"--data=use_event_sync={no}", cwd=old)
+    assert code == 0, said
+    before, _, after = said.partition("Updating to template version")
+    assert "deletes the files of this option" in before
+    assert "table of events stays in the database" in before
+    assert "manage.py migrate event_sync zero" in before
+    assert "git status lists them" in after
+
+
+def test_an_update_that_turns_nothing_off_warns_of_nothing(old: Path) -> None:
+    code, said = copier("update", "--defaults", "--data=use_event_sync=yes", cwd=old)
+    assert code == 0, said
+    before, _, _after = said.partition("Updating to template version")
+    assert "deletes" not in before
+    assert "table" not in before
+    assert "git reset --hard && git clean --force -d" in before
