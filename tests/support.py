@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +29,26 @@ CODE_OPTIONS: dict[str, list[str | bool]] = {
     "database": ["postgres", "sqlite"],
     "use_channels": [True, False],
     "use_event_sync": [True, False],
-    "language_code": ["pt-br", "en-us"],
 }
-# Answers that add files beside the code: spread over those, so that any two answers meet.
-FILE_OPTIONS: dict[str, list[str | bool]] = {
+# Answers that change a setting, or add files beside the code: spread over those.
+OTHER_OPTIONS: dict[str, list[str | bool]] = {
+    "language_code": ["pt-br", "en-us"],
     "use_docker": [True, False],
     "ci_provider": ["github", "gitlab", "none"],
 }
-OPTIONS = CODE_OPTIONS | FILE_OPTIONS
+OPTIONS = CODE_OPTIONS | OTHER_OPTIONS
 
 
 def combinations_of(options: dict[str, list[str | bool]]) -> list[Answers]:
     return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 
 
-def spread(codes: list[Answers], files: list[Answers]) -> list[Answers]:
-    """Give each of the codes one of the files' combinations, in turn."""
-    return [code | next_files for code, next_files in zip(codes, cycle(files), strict=False)]
+def spread(codes: list[Answers], others: list[Answers]) -> list[Answers]:
+    """Give each of the codes one of the others: every fifth, so that any two answers meet."""
+    return [code | others[5 * number % len(others)] for number, code in enumerate(codes)]
 
 
-VARIANTS = spread(combinations_of(CODE_OPTIONS), combinations_of(FILE_OPTIONS))
+VARIANTS = spread(combinations_of(CODE_OPTIONS), combinations_of(OTHER_OPTIONS))
 
 
 def name_of(answers: Answers) -> str:
