@@ -75,8 +75,11 @@ print(credentials.access_key, credentials.secret_key, client.meta.endpoint_url)
 
 # Prints the names under which the installed packages are imported.
 IMPORT_NAMES = """
-import json, importlib.metadata
-print(json.dumps(sorted(importlib.metadata.packages_distributions())))
+import json, importlib.metadata, importlib.util
+named = importlib.metadata.packages_distributions()
+# boto3-stubs says that it brings a module "dist", and does not.
+there = [name for name in named if name.isidentifier() and importlib.util.find_spec(name)]
+print(json.dumps(sorted(there)))
 """
 
 

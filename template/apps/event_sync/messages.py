@@ -20,7 +20,7 @@ MAX_BATCH = 10
 LONGEST_EVENT_ID = 2**63 - 1
 LONGEST_TIMESTAMP = 1234567890.123456
 
-# A NUL as JSON writes it, behind an even number of backslashes: PostgreSQL stores none.
+# A NUL as JSON writes it, behind an even number of backslashes: not every database stores it.
 ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 # What SQS takes as the id of a group: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
