@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import extract_from_dir
+from babel.messages.extract import extract
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 from support import TEMPLATE
@@ -47,26 +47,27 @@ def translations_of(message: Message) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)
 
 
+def files_of(owner: Path, pattern: str) -> list[Path]:
+    """The files of a folder, without those of another owner within it, and without tests."""
+    others = [other for other in OWNERS if other != owner and other.is_relative_to(owner)]
+    return [
+        file
+        for file in owner.rglob(pattern)
+        if "tests" not in file.parts and not any(map(file.is_relative_to, others))
+    ]
+
+
 def said_by_the_code(owner: Path) -> set[str]:
     """Every text that the Python, settings and pages of a folder hand to gettext."""
-    others = [other for other in OWNERS if other != owner and other.is_relative_to(owner)]
-    python = extract_from_dir(
-        owner,
-        method_map=[
-            *((f"{other.relative_to(owner).as_posix()}/**", "ignore") for other in others),
-            ("**/tests/**", "ignore"),
-            ("**.py", "python"),
-            ("**.py.jinja", "python"),
-        ],
-        keywords=KEYWORDS,
-    )
-    texts = {found[2] if isinstance(found[2], str) else found[2][0] for found in python}
-    pages = [
-        page
-        for page in owner.rglob("*.html")
-        if not any(page.is_relative_to(other) for other in others)
-    ]
-    for page in pages:
+    texts = set()
+    for file in [*files_of(owner, "*.py"), *files_of(owner, "*.py.jinja")]:
+        # What only some variants have stands between lines that are no Python.
+        python = re.sub(r"^{%.*%}\n", "", file.read_text(), flags=re.MULTILINE)
+        for _line, found, _comments, _context in extract(
+            "python", io.BytesIO(python.encode()), keywords=KEYWORDS
+        ):
+            texts.add(found if isinstance(found, str) else found[0])
+    for page in files_of(owner, "*.html"):
         for translate, block in TRANSLATE_TAG.findall(page.read_text()):
             texts.add(translate or re.sub(r"{{ (\w+) }}", r"%(\1)s", block.strip()))
     return texts
