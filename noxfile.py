@@ -52,6 +52,17 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def soak(session: nox.Session) -> None:
+    """Kill the processes that send 10,000 events, and count what arrives: on PostgreSQL, printed."""
+    install(session)
+    session.run(
+        *["pytest", "-s", "tests/test_events.py", "-k", "random_kills and postgres"],
+        *session.posargs,
+        env={"EVENTS": "10000"},
+    )
+
+
+@nox.session(python=PYTHON)
 def matrix(session: nox.Session) -> None:
     """Print the variants, for the jobs of CI that test one each."""
     install(session)
