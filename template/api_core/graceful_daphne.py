@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 # Seconds that requests have to end. A container is killed 10 seconds after the signal.
 GRACE = 8
 # Seconds that a client has to begin a request on a connection that was just accepted.
-QUIET = 0.2
+QUIET = 1.0
 # https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
 SERVICE_RESTART = 1012
 
@@ -43,7 +43,7 @@ class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
                 protocol.sendCloseFrame(code=SERVICE_RESTART)
         began = last_busy = time.monotonic()
         while time.monotonic() < min(began + GRACE, last_busy + QUIET):
-            yield deferLater(reactor, QUIET / 4)
+            yield deferLater(reactor, QUIET / 20)
             if self._requests_in_flight():
                 last_busy = time.monotonic()
         yield super().kill_all_applications()
