@@ -35,9 +35,11 @@ from common.sqs.sqs_sync import sqs_client
 pytestmark = pytest.mark.django_db
 
 
-def run_once(queue_url: str, *, threads: int = 2) -> dict[str, int]:
+def run_once(
+    queue_url: str, *, threads: int = 2, patience: float = relay.READ_TIMEOUT
+) -> dict[str, int]:
     """Let a relay send what is due, and return what it counted."""
-    client = sqs_client(connect_timeout=PATIENCE, read_timeout=PATIENCE)
+    client = sqs_client(read_timeout=patience)
     with Relay(queue_url, threads=threads, client=client) as one:
         one.run_once()
     return dict(one.counts)
@@ -83,7 +85,7 @@ def test_what_sqs_took_without_our_knowing_is_sent_again(
 ) -> None:
     event = store()
     sqs.fault = fault
-    assert run_once(queue_url) == {"failed": 1}
+    assert run_once(queue_url, patience=PATIENCE) == {"failed": 1}
     assert states(event) == [State.PENDING]
     sqs.fault = ""
     make_due()
@@ -96,7 +98,7 @@ def test_what_sqs_took_without_our_knowing_is_sent_again(
 def test_a_fifo_queue_drops_what_it_got_twice(fault: Fault, fifo_url: str, sqs: Network) -> None:
     event = store()
     sqs.fault = fault
-    run_once(fifo_url)
+    run_once(fifo_url, patience=PATIENCE)
     sqs.fault = ""
     make_due()
     assert run_once(fifo_url) == {"sent": 1}
@@ -112,6 +114,20 @@ def test_an_outage_in_the_middle(queue_url: str, sqs: Network) -> None:
     assert not EventSync.objects.exclude(state=State.PENDING, lease="").exists()
     sqs.fault = ""
     assert run_once(queue_url) == {"sent": 60}
+
+
+def test_a_relay_holds_nothing_while_sqs_is_down(
+    queue_url: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_PAUSE", 60)
+    for number in range(60):
+        store(number)
+    sqs.fault = "down"
+    with Relay(queue_url, threads=1) as one:
+        while not one.outage:
+            one._step()
+        one._step()
+    assert EventSync.objects.filter(state=State.PENDING, lease="").count() == 60
 
 
 def test_a_queue_that_takes_less_than_we_do(queue_url: str) -> None:
