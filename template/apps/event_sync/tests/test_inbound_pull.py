@@ -313,7 +313,8 @@ class TestDeletion:
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queue.send(confirmation(make_event("invoice")))
-        consumer = queue.consumer(visibility=1)
+        # Longer than the tries to delete take.
+        consumer = queue.consumer(visibility=4)
         with monkeypatch.context() as broken:
 
             def fail(**arguments: Any) -> Any:
@@ -321,7 +322,7 @@ class TestDeletion:
 
             broken.setattr(consumer._client, "delete_message_batch", fail)
             assert consumer.run(until_empty=True) == {"processed": 1}
-        time.sleep(1.1)
+        time.sleep(4.1)
         assert queue.drain() == {"processed": 1}
         assert User.objects.count() == 1
         assert queue.counts() == (0, 0, 0)

@@ -151,7 +151,7 @@ def test_the_order_of_an_object() -> None:
     (claimed,) = EventSync.objects.filter(pk=first.pk)
     outbox.mark_failed([refused(claimed, wait=100)])
     assert outbox.claim(10, in_order=True) == [], "the first of its object waits"
-    pass_time(100)
+    pass_time(101)
     (again,) = outbox.claim(10, in_order=True, only=[first.pk, second.pk])
     assert again == first
     outbox.mark_failed([refused(again, dead=True)])
