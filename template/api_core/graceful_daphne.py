@@ -37,6 +37,8 @@ class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
     def kill_all_applications(self) -> Generator[Any, Any]:
         """Wait for the requests; then kill what is left. Daphne calls this before it stops."""
         for port in self.ports:
+            # Closing the door would reset the connections that wait behind it.
+            port.doRead()
             yield port.stopListening()
         for protocol in self.connections:
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
