@@ -164,17 +164,20 @@ class Relay:
 
     def _step(self) -> bool:
         """Do what can be done now; say whether there was anything."""
-        claimed = False
         if self.outage.remaining():
             self._give_back()
-        else:
-            claimed = self._claim()
-            self._hand_out()
+        # First of all, so that SQS is busy while the database is asked.
+        self._hand_out()
+        self._note_in_time()
+        claimed = self._claim()
+        self._hand_out()
         self._collect(SLICE)
-        return self._note_in_time() or claimed or bool(self._ready or self._in_flight)
+        return claimed or any((self._ready, self._in_flight, self._sent, self._failed))
 
     def _claim(self) -> bool:
         """Hold some batches in reserve; after an outage, try with a single one."""
+        if self.outage.remaining():
+            return False
         reserve = 1 if self.outage else RESERVE * self._threads
         held = len(self._ready) + len(self._in_flight)
         if held >= reserve or (held > self._threads and reserve > 1):
@@ -218,17 +221,16 @@ class Relay:
             elif not self.outage.remaining():
                 self.outage.end()
 
-    def _note_in_time(self) -> bool:
+    def _note_in_time(self) -> None:
         """Note outcomes together, but soon; at once where the next of an object waits for it."""
         outcomes = len(self._sent) + len(self._failed)
         if not outcomes:
             self._noted_at = time.monotonic()
-            return False
+            return
         idle = not (self._ready or self._in_flight)
         late = time.monotonic() - self._noted_at > NOTE_AFTER
         if self._in_order or idle or late or outcomes >= NOTE_AT:
             self._note()
-        return True
 
     def _note(self) -> None:
         """Write the outcomes down; those that a failing database did not take stay here."""
