@@ -5,9 +5,12 @@ command line win over this file.
 """
 
 import os
+import time
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
+
+from api_core.listening import DRAIN, refuse_newcomers
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -15,21 +18,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     gunicorn's own stays open until the last request is answered, and then resets the
     connections that came meanwhile. Here they are refused at once, so that a proxy tries
-    another server, and those that were waiting already are answered.
+    another server.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's signature
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
-                self._accept_who_waits(listener)
                 listener.close()
 
-    def _accept_who_waits(self, listener: Any) -> None:
-        before = -1
-        while self.nr_conns != before:
-            before = self.nr_conns
-            self.accept(listener)
+
+def when_ready(arbiter: Any) -> None:
+    """Let the workers accept who waits, before they are told to stop."""
+
+    def stop(graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
+        # A socket of systemd's, or one that a newer gunicorn took over (USR2), goes on listening.
+        shared = arbiter.systemd or arbiter.reexec_pid or arbiter.master_pid
+        if graceful and not shared:
+            for listener in arbiter.LISTENERS:
+                refuse_newcomers(listener.sock)
+            time.sleep(DRAIN)
+        stop_at_once(graceful)
+
+    stop_at_once, arbiter.stop = arbiter.stop, stop
 
 
 host = os.environ.get("BIND", "0.0.0.0")  # noqa: S104 - a container is reached from outside

@@ -16,6 +16,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 
+from .listening import DRAIN, refuse_newcomers
+
 # Seconds that requests have to end. A container is killed 10 seconds after the signal.
 GRACE = 8
 # Seconds that a client has to begin a request on a connection that was just accepted.
@@ -37,8 +39,9 @@ class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
     def kill_all_applications(self) -> Generator[Any, Any]:
         """Wait for the requests; then kill what is left. Daphne calls this before it stops."""
         for port in self.ports:
-            # Closing the door would reset the connections that wait behind it.
-            port.doRead()
+            refuse_newcomers(port.socket)
+        yield deferLater(reactor, DRAIN)
+        for port in self.ports:
             yield port.stopListening()
         for protocol in self.connections:
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
