@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -177,10 +178,14 @@ def pipeline(request: pytest.FixtureRequest, template: Path, short_path: Path) -
     answers: Answers = request.param
     machine = short_path / f"ci-{answers['ci_provider']}"
     run(UV, "venv", "--quiet", "--seed", machine / "python", cwd=short_path)
-    service = copy(template, machine / "service", **answers)
+    return begin(copy(template, machine / "service", **answers), answers["ci_provider"])
+
+
+def begin(service: Path, provider: str) -> Pipeline:
+    """The pipeline of a new service, beside which its jobs run."""
     run("git", "init", "--quiet", "--initial-branch=main", cwd=service)
     commit(service, "Start")
-    return Pipeline(service, answers["ci_provider"], machine)
+    return Pipeline(service, provider, service.parent)
 
 
 def commit(folder: Path, message: str) -> None:
@@ -345,3 +350,26 @@ def test_hooks_before_a_commit(pipeline: Pipeline) -> None:
     (clone / "manage.py").write_text("import os,sys\n")
     with pytest.raises(Failed, match="ruff check"):
         run(*prek, cwd=clone, PATH=path)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("provider", ["github", "gitlab"])
+def test_the_image_is_built_and_starts(template: Path, short_path: Path, provider: str) -> None:
+    slug = f"test-{secrets.token_hex(3)}"
+    answers = EVERYTHING | {"ci_provider": provider, "project_slug": slug}
+    pipeline = begin(copy(template, short_path / slug / "service", **answers), provider)
+    job = pipeline.steps("image" if provider == "github" else "build of the image")
+    clone = pipeline.clone()
+
+    def build() -> str:
+        said = [pipeline.execute(step, clone, PATH=os.environ["PATH"]) for step in job]
+        return said[-1]
+
+    try:
+        assert "no issues" in build()
+        with (clone / "api_core/settings/prod.py").open("a") as settings:
+            settings.write('PARTNER_KEY = env.str("PARTNER_KEY")\n')
+        with pytest.raises(Failed, match='"PARTNER_KEY" not set'):
+            build()
+    finally:
+        run("docker", "image", "rm", "--force", slug, cwd=clone)

@@ -6,12 +6,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_string
 from pathlib import Path
 
 import pytest
 from containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
-from support import copy, name_of, run
+from support import Answers, copy, name_of, run
 from walk import Api, walk
 
 pytestmark = pytest.mark.docker
@@ -24,13 +25,20 @@ OWNER = 4321
     scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
 )
 def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+    """What a developer starts, with its static files collected."""
+    with development(template, short_path, request.param) as containers:
+        containers.up("--build", COLLECTSTATIC="1")
+        yield containers
+
+
+@contextmanager
+def development(template: Path, folder: Path, answers: Answers) -> Iterator[Containers]:
     """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
     slug = f"test-{secrets.token_hex(3)}"
-    service = copy(template, short_path / slug, project_slug=slug, **request.param)
+    service = copy(template, folder / slug, project_slug=slug, **answers)
     give(service)
-    containers = Containers(service, request.param, slug, "docker-compose.local.yml")
+    containers = Containers(service, answers, slug, "docker-compose.local.yml")
     try:
-        containers.up("--build", COLLECTSTATIC="1")
         yield containers
     finally:
         containers.down()
@@ -124,3 +132,54 @@ def test_down_leaves_nothing(local: Containers) -> None:
     for things in ("container ls --all", "volume ls", "network ls"):
         command = ["docker", *things.split(), "--quiet", project]
         assert not run(*command, cwd=local.service)
+
+
+THINGS = """
+from django.db import models
+
+class Thing(models.Model):
+    pass
+"""
+NEEDS_THINGS = """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    dependencies = [("things", "__first__")]
+    operations = [
+        migrations.CreateModel(
+            "Part",
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("thing", models.ForeignKey("things.Thing", models.CASCADE)),
+            ],
+        )
+    ]
+"""
+
+
+def test_a_table_that_has_no_migration_and_another_needs(template: Path, short_path: Path) -> None:
+    """Which ``migrate`` alone cannot make: PostgreSQL refuses the reference."""
+    answers = {"database": "postgres", "use_channels": False, "use_event_sync": False}
+    with development(template, short_path, answers) as containers:
+        apps = containers.service / "apps"
+        for file, text in {
+            "things/__init__.py": "",
+            "things/models.py": THINGS,
+            "parts/__init__.py": "",
+            "parts/migrations/__init__.py": "",
+            "parts/migrations/0001_initial.py": NEEDS_THINGS,
+        }.items():
+            (apps / file).parent.mkdir(exist_ok=True)
+            (apps / file).write_text(text)
+        settings = containers.service / "api_core/settings/base.py"
+        installed = settings.read_text().replace(
+            '    "apps.user",\n', '    "apps.user",\n    "apps.things",\n    "apps.parts",\n'
+        )
+        settings.write_text(installed)
+        give(containers.service)
+        containers.up("--build")
+        printed = containers.compose("logs", "web")
+        assert 'relation "things_thing" does not exist' in printed
+        assert "Creating table things_thing" in printed
+        count = "from apps.things.models import Thing; print(Thing.objects.count())"
+        assert containers.shell(count) == "0"
