@@ -5,12 +5,17 @@ A view names what it limits in ``throttle_scope``; the rates of ``<scope>-addres
 """
 
 import hashlib
+import re
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
+
+
+# Some proxies write the client's port into X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
+_WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 
 
 class _ScopedThrottle(SimpleRateThrottle):
@@ -51,7 +56,7 @@ class AccountThrottle(_ScopedThrottle):
 
 def _network(address: str | None) -> str:
     try:
-        ip = ip_address(address or "")
+        ip = ip_address(_WITH_PORT.sub(r"\1\2", address or ""))
     except ValueError:
         return str(address)
     if isinstance(ip, IPv6Address):

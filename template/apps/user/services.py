@@ -12,6 +12,7 @@ from django.contrib.auth.models import update_last_login
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError as ApiValidationError
 from structlog import get_logger
@@ -131,7 +132,7 @@ def reset_password(*, token: str, password: str) -> User:
 @transaction.atomic
 def change_password(user: User, *, current_password: str, password: str) -> User:
     """Replace the password and end every older JWT. Raises ``WrongPasswordError``, ``ValidationError``."""
-    user = User.objects.select_for_update().get(pk=user.pk)
+    user = get_object_or_404(User.objects.select_for_update(), pk=user.pk)
     if not user.check_password(current_password):
         raise WrongPasswordError
     check_password_strength(password, user)

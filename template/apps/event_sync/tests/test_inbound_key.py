@@ -3,6 +3,7 @@
 import hmac
 
 import pytest
+from django.core.checks import run_checks
 from pytest_django import Settings
 from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.throttling import SimpleRateThrottle
@@ -120,3 +121,21 @@ class TestRefusal:
         assert "event_sync_key_refused" in caplog.text
         assert KEY not in caplog.text
         assert "a wrong one" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "former", "weak"),
+    [
+        ("", [], False),
+        ("nobody-guesses-this-one-of-47-random-characters", [], False),
+        ("guessed", [], True),
+        ("x" * 50, [], True),
+        ("", ["guessed"], True),
+    ],
+)
+def test_a_deploy_check_of_its_strength(
+    settings: Settings, key: str, former: list[str], *, weak: bool
+) -> None:
+    settings.APP_KEY, settings.APP_KEY_FALLBACKS = key, former
+    found = {message.id for message in run_checks(include_deployment_checks=True)}
+    assert ("event_sync.W001" in found) is weak

@@ -318,6 +318,21 @@ class TestThrottles:
         ]
         assert codes == [401] * 5 + [429, 401]
 
+    @pytest.mark.parametrize("address", ["192.0.2.{}:{}", "[2001:db8:{}::1]:{}"])
+    def test_a_port_makes_no_other_customer(
+        self, api: APIClient, monkeypatch: pytest.MonkeyPatch, address: str
+    ) -> None:
+        monkeypatch.setattr(api_settings, "NUM_PROXIES", 1)
+        codes = [
+            api.post(
+                f"{AUTH}/login/",
+                {"email": f"{number}@example.com", "password": "wrong"},
+                HTTP_X_FORWARDED_FOR=address.format(customer, 5000 + number),
+            ).status_code
+            for customer, number in [*((1, number) for number in range(6)), (2, 6)]
+        ]
+        assert codes == [401] * 5 + [429, 401]
+
     def test_ipv4_customers_on_an_ipv6_socket_are_several(self, api: APIClient) -> None:
         codes = [
             api.post(

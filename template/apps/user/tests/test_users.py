@@ -117,6 +117,21 @@ def test_a_user_deleted_while_being_changed(
     assert user_api.patch(f"{USERS}{user.pk}/", {"first_name": "Eva"}).status_code == 404
 
 
+@pytest.mark.parametrize("change", ["change_password", "logout"])
+def test_a_user_deleted_beside(
+    user_api: APIClient, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    service = getattr(services, change)
+
+    def too_late(user: User, **fields: Any) -> User:
+        User.objects.all().delete()
+        return service(user, **fields)
+
+    monkeypatch.setattr(services, change, too_late)
+    body = {"current_password": PASSWORD, "password": "another one of these"}
+    assert user_api.post(f"/api/v1/auth/{change}/", body).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["", "me/", "1/"])
 def test_every_route_needs_a_jwt(api: APIClient, user: User, path: str) -> None:
     anonymous = api.get(USERS + path)
