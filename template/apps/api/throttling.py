@@ -13,7 +13,6 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 
-
 # Some proxies write the client's port into X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
 _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 

@@ -121,9 +121,9 @@ def test_a_user_deleted_while_being_changed(
 def test_a_user_deleted_beside(
     user_api: APIClient, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    service = getattr(services, change)
+    service: Callable[..., Any] = getattr(services, change)
 
-    def too_late(user: User, **fields: Any) -> User:
+    def too_late(user: User, **fields: Any) -> Any:
         User.objects.all().delete()
         return service(user, **fields)
 
