@@ -323,6 +323,7 @@ def bench(session: nox.Session) -> None:
         with session.chdir(folder):
             session.run(str(python), "me.py", external=True)
             session.run(str(python), "events.py", external=True)
+        session.run("python", "benchmarks/http_servers.py", str(folder))
         session.run("python", "benchmarks/websocket_servers.py", str(folder))
 
 

@@ -17,6 +17,12 @@ ROOT = Path(__file__).parent.parent
 UV = os.environ.get("UV", "uv")
 ROUNDS = 7
 
+OPTIONS = ("use_channels", "use_event_sync", "use_docker")
+SERVICES: dict[str, list[str]] = {
+    "every option off": [f"--data={option}=no" for option in OPTIONS],
+    "the default answers": [],
+}
+
 
 def seconds(*command: str | Path, cwd: Path, **variables: str) -> float:
     """Seconds that a program takes. Raises ``CalledProcessError`` where it fails."""
@@ -27,9 +33,9 @@ def seconds(*command: str | Path, cwd: Path, **variables: str) -> float:
     return time.perf_counter() - start
 
 
-def copied(template: Path, folder: Path) -> float:
+def copied(template: Path, folder: Path, *answers: str) -> float:
     copier = Path(sys.executable).with_name("copier")
-    options = ["--defaults", "--quiet", "--vcs-ref", "HEAD"]
+    options = ["--defaults", "--quiet", "--vcs-ref", "HEAD", *answers]
     return seconds(copier, "copy", *options, template, folder, cwd=ROOT)
 
 
@@ -46,10 +52,10 @@ def empty_template(folder: Path, files: list[Path]) -> Path:
     return folder
 
 
-def green(folder: Path, cache: Path | None = None) -> float:
+def green(folder: Path, cache: Path, *answers: str) -> float:
     """Seconds from nothing to a service whose tests have passed."""
-    cached = {"UV_CACHE_DIR": str(cache)} if cache else {}
-    return copied(ROOT, folder) + seconds(UV, "run", "pytest", "-q", cwd=folder, **cached)
+    cached = {"UV_CACHE_DIR": str(cache)}
+    return copied(ROOT, folder, *answers) + seconds(UV, "run", "pytest", "-q", cwd=folder, **cached)
 
 
 def main() -> None:
@@ -67,8 +73,13 @@ def main() -> None:
         for number in range(ROUNDS):
             for label, template in templates.items():
                 times[label].append(copied(template, folder / f"{label}-{number}"))
-        cold = green(folder / "cold", folder / "cache")
-        warm = green(folder / "warm", folder / "cache")
+        services = {
+            f"{kind}, {cache} package cache": green(
+                folder / f"{number}-{cache}", folder / f"cache-{number}", *answers
+            )
+            for number, (kind, answers) in enumerate(SERVICES.items())
+            for cache in ("empty", "full")
+        }
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"copier copy, median of {ROUNDS}, in seconds")
@@ -76,8 +87,8 @@ def main() -> None:
     for name, value in medians.items():
         print(f"  {name:<28} {value:6.2f}  {value / floor:5.2f}x")
     print("copier copy, then uv run pytest, in seconds")
-    print(f"  {'with an empty package cache':<28} {cold:6.2f}")
-    print(f"  {'with a full package cache':<28} {warm:6.2f}")
+    for name, value in services.items():
+        print(f"  {name:<41} {value:6.2f}")
 
 
 if __name__ == "__main__":

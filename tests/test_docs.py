@@ -1,10 +1,14 @@
-"""What docs/work.md tells to write and to run, written and run."""
+"""What the documentation tells to write and to run, written and run."""
 
 import re
 from pathlib import Path
 
+import pytest
+import yaml
+from kubernetes_validate import ValidationError, validate
 from support import ROOT, UV, copy, run
 
+KUBERNETES = "1.34"
 PAGE = (ROOT / "docs/work.md").read_text()
 
 
@@ -38,3 +42,16 @@ def test_a_first_app(template: Path, short_path: Path) -> None:
         run(UV, *command.split()[1:], cwd=service)
     run(UV, *["run", "ruff", "check", "--fix", "--select", "I", "--quiet"], cwd=service)
     run(UV, "run", "mypy", cwd=service)
+
+
+def test_what_kubernetes_is_told() -> None:
+    """Each resource fits the schema of its kind, and no word in it is one that Kubernetes ignores."""
+    page = (ROOT / "docs/operate.md").read_text()
+    blocks = re.findall(r"^```yaml\n(apiVersion.*?)^```", page, re.MULTILINE | re.DOTALL)
+    resources = [yaml.safe_load(block) for block in blocks]
+    assert [resource["kind"] for resource in resources] == ["Deployment", "Deployment", "CronJob"]
+    for resource in resources:
+        validate(resource, KUBERNETES, strict=True)
+    resources[0]["spec"]["template"]["spec"]["containers"][0]["probe"] = {}
+    with pytest.raises(ValidationError):
+        validate(resources[0], KUBERNETES, strict=True)
