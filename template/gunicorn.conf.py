@@ -18,18 +18,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     gunicorn's own stays open until the last request is answered, and then resets the
     connections that came meanwhile. Here they are refused at once, so that a proxy tries
-    another server.
+    another server, and those that were waiting already are answered.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's signature
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
+                self._accept_who_waits(listener)
                 listener.close()
+
+    def _accept_who_waits(self, listener: Any) -> None:
+        before = -1
+        while self.nr_conns != before:
+            before = self.nr_conns
+            self.accept(listener)
 
 
 def when_ready(arbiter: Any) -> None:
-    """Let the workers accept who waits, before they are told to stop."""
+    """Let no more connections come when the workers are told to stop."""
 
     def stop(graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
         # A socket of systemd's, or one that a newer gunicorn took over (USR2), goes on listening.

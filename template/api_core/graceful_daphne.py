@@ -42,6 +42,7 @@ class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
             refuse_newcomers(port.socket)
         yield deferLater(reactor, DRAIN)
         for port in self.ports:
+            port.doRead()  # accepts who still waits
             yield port.stopListening()
         for protocol in self.connections:
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
