@@ -10,7 +10,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from api_core.listening import DRAIN, refuse_newcomers
+from api_core.listening import DRAIN, hear, refuse_newcomers
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -27,6 +27,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             for listener in self.sockets:
                 self._accept_who_waits(listener)
                 listener.close()
+
+    def enqueue_req(self, conn: Any) -> None:
+        hear(conn.sock)
+        super().enqueue_req(conn)
 
     def _accept_who_waits(self, listener: Any) -> None:
         before = -1

@@ -15,8 +15,9 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection
 
-from .listening import DRAIN, refuse_newcomers
+from .listening import DRAIN, hear, refuse_newcomers
 
 # Seconds that requests have to end. A container is killed 10 seconds after the signal.
 GRACE = 8
@@ -44,6 +45,9 @@ class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
         for port in self.ports:
             port.doRead()  # accepts who still waits
             yield port.stopListening()
+        for reader in reactor.getReaders():  # type: ignore[misc]  # Twisted types it without self
+            if isinstance(reader, Connection):
+                hear(reader.socket)
         for protocol in self.connections:
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
                 protocol.sendCloseFrame(code=SERVICE_RESTART)

@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.server import Server
 from uvicorn.supervisors import Multiprocess
 
-from .listening import DRAIN, refuse_newcomers
+from .listening import DRAIN, hear, refuse_newcomers
 
 
 class GracefulServer(Server):
@@ -26,6 +26,8 @@ class GracefulServer(Server):
         # In slices: a loop that is late reads in one what it has accepted in another.
         for _slice in range(10):
             await asyncio.sleep(DRAIN / 10)
+            for connection in self.server_state.connections:
+                hear(connection.transport.get_extra_info("socket"))
         await super().shutdown(sockets)
 
 
