@@ -6,17 +6,15 @@ alike.
 """
 
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from websocket_servers import CREATE_USERS, HOST, cpu, free_port, started
+from websocket_servers import CREATE_USERS, HOST, cpu, service
 
 CONNECTIONS, SECONDS, ROUNDS = 8, 4, 5
 SERVERS = ("gunicorn", "daphne", "uvicorn")
@@ -76,24 +74,6 @@ async def measure(port: int, pid: int, path: str, token: str, seconds: float) ->
     )
 
 
-@contextmanager
-def serving(folder: Path, server: str) -> Iterator[tuple[int, int]]:
-    """Start one process of the service, warm: its port, and the server's process."""
-    port = free_port()
-    variables = {
-        "PATH": f"{folder / '.venv/bin'}:{os.environ['PATH']}",
-        "BIND": HOST,
-        "PORT": str(port),
-        "SERVER": server,
-        "WEB_CONCURRENCY": "1",
-        "DJANGO_SETTINGS_MODULE": SETTINGS,
-        "DJANGO_LOG_LEVEL": "ERROR",
-        "DJANGO_DEBUG": "false",
-    }
-    with started("./start_server.sh", cwd=folder, port=port, **variables) as pid:
-        yield port, pid
-
-
 def prepare(folder: Path) -> str:
     """Give the service a pool, and users: the token of one."""
     (folder / f"{SETTINGS}.py").write_text(WITH_A_POOL)
@@ -109,14 +89,15 @@ def main() -> None:
     token = prepare(folder)
     measured: dict[tuple[str, str], list[Calls]] = {}
     with ExitStack() as running:
-        addresses = {name: running.enter_context(serving(folder, name)) for name in SERVERS}
+        servers = [running.enter_context(service(folder, name, SETTINGS)) for name in SERVERS]
         for number in range(ROUNDS + 1):
             for path in PATHS:
-                for server, (port, pid) in addresses.items():
-                    calls = asyncio.run(measure(port, pid, path, token, SECONDS if number else 1))
+                for server in servers:
+                    seconds = SECONDS if number else 1
+                    calls = asyncio.run(measure(server.port, server.pid, path, token, seconds))
                     # The first round warms up.
                     if number:
-                        measured.setdefault((path, server), []).append(calls)
+                        measured.setdefault((path, server.name), []).append(calls)
     print(f"GET on {CONNECTIONS} connections, one process, medians of {ROUNDS} rounds")
     for (path, server), rounds in measured.items():
         rate, slow, cost = map(statistics.median, zip(*rounds, strict=True))

@@ -281,7 +281,7 @@ def bare() -> Iterator[Server]:
 
 @contextmanager
 def service(folder: Path, kind: str, settings: str = SETTINGS) -> Iterator[Server]:
-    """Start the service in one process, behind Daphne or uvicorn."""
+    """Start the service in one process, behind one of its servers."""
     port = free_port()
     variables = {
         "PATH": f"{folder / '.venv/bin'}:{os.environ['PATH']}",
