@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kubernetes_validate import ValidationError, validate
+from kubernetes_validate import ValidationError, validate  # type: ignore[import-untyped]
 from support import ROOT, UV, copy, run
 
 KUBERNETES = "1.34"
