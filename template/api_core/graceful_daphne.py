@@ -17,7 +17,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 
-from .listening import DRAIN, hear, refuse_newcomers
+from api_core.listening import DRAIN, hear, refuse_newcomers
 
 # Seconds that requests have to end. A container is killed 10 seconds after the signal.
 GRACE = 8

@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.server import Server
 from uvicorn.supervisors import Multiprocess
 
-from .listening import DRAIN, hear, refuse_newcomers
+from api_core.listening import DRAIN, hear, refuse_newcomers
 
 
 class GracefulServer(Server):
