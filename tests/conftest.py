@@ -3,6 +3,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live import Server, Service, running_service, serving
+from servers import installed
 from support import snapshot
 from updating import history_of_releases
 
@@ -28,3 +30,36 @@ def short_path() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="services-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def live_service(template: Path, short_path: Path) -> Iterator[Service]:
+    """A service with the default answers on PostgreSQL, running in production settings."""
+    folder = installed(template, short_path / "live")
+    with running_service(folder, "postgres") as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["gunicorn", "daphne", "uvicorn"])
+def live_server(live_service: Service, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Each of the servers that start_server.sh starts, in front of that service."""
+    with serving(live_service, request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sqlite_service(template: Path, short_path: Path) -> Iterator[Service]:
+    """A service on SQLite with every option off, running in production settings."""
+    answers = {"use_channels": False, "use_event_sync": False, "use_docker": False}
+    folder = installed(
+        template, short_path / "sqlite", database="sqlite", ci_provider="none", **answers
+    )
+    with running_service(folder, "sqlite") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sqlite_server(sqlite_service: Service) -> Iterator[Server]:
+    """gunicorn in front of the service on SQLite."""
+    with serving(sqlite_service, "gunicorn") as running:
+        yield running

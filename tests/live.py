@@ -1,0 +1,140 @@
+"""A service in production settings behind a real server, for the tests of cases from outside."""
+
+import json
+import socket
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as MessageHandler
+from servers import database, free_port, production, started, wait_for
+from support import run
+from walk import Api
+
+# Every request of a test may come from a network of its own, so that no test meets another's limits.
+_networks = count(1)
+
+# A process of the service that runs the code it reads and prints ``result`` as JSON.
+_SHELL = """
+import json, sys
+import django
+
+django.setup()
+for line in sys.stdin:
+    names = {}
+    exec(json.loads(line), names)
+    print(json.dumps(names.get("result")), flush=True)
+"""
+
+
+class Mailboxes(MessageHandler):
+    """Keeps the e-mails that an SMTP server receives, by recipient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: defaultdict[str, list[Message]] = defaultdict(list)
+
+    def handle_message(self, message: Message) -> None:
+        self.received[message["To"]].append(message)
+
+
+@contextmanager
+def smtp_server() -> Iterator[tuple[int, Mailboxes]]:
+    """Run an SMTP server: its port and what it receives."""
+    mailboxes = Mailboxes()
+    controller = Controller(mailboxes, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    try:
+        yield controller.port, mailboxes
+    finally:
+        controller.stop()
+
+
+@dataclass
+class Service:
+    """An installed service with a database, a mail server and a worker, all running."""
+
+    folder: Path
+    variables: dict[str, str]
+    mailboxes: Mailboxes
+    _shell: subprocess.Popen[str] = field(repr=False)
+
+    def shell(self, code: str) -> Any:
+        """Run code in a process of the service and return its ``result``."""
+        assert self._shell.stdin
+        assert self._shell.stdout
+        self._shell.stdin.write(json.dumps(code) + "\n")
+        self._shell.stdin.flush()
+        answer = self._shell.stdout.readline()
+        assert answer, (self.folder / "program.log").read_text()[-5000:]
+        return json.loads(answer)
+
+    def manage(self, *arguments: str, **variables: str) -> str:
+        python = self.folder / ".venv/bin/python"
+        return run(python, "manage.py", *arguments, cwd=self.folder, **self.variables | variables)
+
+
+@dataclass
+class Server:
+    """One web server of a service, on a port of loopback, as behind a proxy that ends TLS."""
+
+    name: str
+    service: Service
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def api(self, token: str = "") -> Api:
+        """Return a client with an address of its own, so that limits of other tests do not count."""
+        number = next(_networks)
+        address = f"198.18.{number // 256}.{number % 256}"
+        api = Api(self.url, {"X-Forwarded-Proto": "https", "X-Forwarded-For": address})
+        api.token = token
+        return api
+
+    def raw(self, request: bytes, *, timeout: float = 20) -> bytes:
+        """Send these bytes on a connection of their own, and return all that the server sends."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
+            connection.sendall(request)
+            received = bytearray()
+            while data := connection.recv(65_536):
+                received += data
+        return bytes(received)
+
+    def log(self) -> str:
+        """Return everything that the service's processes have logged until now."""
+        return (self.service.folder / "program.log").read_text()
+
+
+@contextmanager
+def running_service(folder: Path, kind: str, **variables: str) -> Iterator[Service]:
+    """Prepare an installed service for production and start what it needs beside a web server."""
+    python = folder / ".venv/bin/python"
+    with ExitStack() as stack:
+        database_url = stack.enter_context(database(folder, kind))
+        smtp_port, mailboxes = stack.enter_context(smtp_server())
+        settings = production(database_url, smtp_port) | {"NUM_PROXIES": "1"} | variables
+        for command in (["migrate"], ["collectstatic", "--no-input"]):
+            run(python, "manage.py", *command, "--verbosity=0", cwd=folder, **settings)
+        stack.enter_context(started(python, "manage.py", "db_worker", cwd=folder, **settings))
+        shell = stack.enter_context(started(python, "-c", _SHELL, cwd=folder, **settings))
+        yield Service(folder, settings, mailboxes, shell)
+
+
+@contextmanager
+def serving(service: Service, name: str, **variables: str) -> Iterator[Server]:
+    """Start a web server of a running service by its own script."""
+    server = Server(name, service, free_port())
+    own = {"BIND": "127.0.0.1", "PORT": str(server.port), "SERVER": name, "WEB_CONCURRENCY": "1"}
+    with started("./start_server.sh", cwd=service.folder, **service.variables | own | variables):
+        wait_for(f"{server.url}/api/v1/health/")
+        yield server
