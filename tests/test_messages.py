@@ -1,4 +1,4 @@
-"""The Portuguese of the service: complete, and compiled from what a translator reads.
+"""The Portuguese of the service is complete.
 
 An app that only some services have holds its own translations; all others are together.
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
-from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 from support import TEMPLATE
 
@@ -101,12 +100,3 @@ def test_placeholders_stay(owner: Path) -> None:
         source = message.id if isinstance(message.id, str) else message.id[-1]
         for text in translations_of(message):
             assert sorted(placeholder.findall(text)) == sorted(placeholder.findall(source)), text
-
-
-@each_owner
-def test_the_compiled_file_is_up_to_date(owner: Path) -> None:
-    compiled = read_mo(io.BytesIO((owner / MESSAGES / "django.mo").read_bytes()))
-    texts = {source_of(message): translations_of(message) for message in messages_of(compiled)}
-    assert texts == {
-        source_of(message): translations_of(message) for message in messages_of(catalog(owner))
-    }

@@ -118,8 +118,7 @@ class Variant:
 
     def texts(self) -> dict[Path, str]:
         """The files that go into Git."""
-        files = [file for file in tracked(self.folder) if file.suffix != ".mo"]
-        return {file: (self.folder / file).read_text() for file in files}
+        return {file: (self.folder / file).read_text() for file in tracked(self.folder)}
 
 
 @pytest.mark.parametrize("questions", list(combinations(OPTIONS, 2)), ids="-".join)

@@ -1,0 +1,59 @@
+"""Translations are compiled when the service starts: Git has only the .po files."""
+
+import gettext
+import os
+from pathlib import Path
+
+import pytest
+
+from common.translations import compile_translations
+
+CATALOG = """\
+msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+
+msgid "Good morning"
+msgstr "{translation}"
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    path = tmp_path / "pt_BR/LC_MESSAGES/django.po"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def write(catalog: Path, translation: str, *, time: int) -> None:
+    catalog.write_text(CATALOG.format(translation=translation))
+    os.utime(catalog, (time, time))
+
+
+def translated(catalog: Path) -> str:
+    compile_translations([catalog.parents[2]])
+    with catalog.with_suffix(".mo").open("rb") as file:
+        return gettext.GNUTranslations(file).gettext("Good morning")
+
+
+def test_a_catalog_is_compiled_after_each_change(catalog: Path) -> None:
+    write(catalog, "Bom dia", time=1)
+    assert translated(catalog) == "Bom dia"
+    os.utime(catalog.with_suffix(".mo"), (1, 1))
+    write(catalog, "Bom dia!", time=2)
+    assert translated(catalog) == "Bom dia!"
+    assert {path.suffix for path in catalog.parent.iterdir()} == {".po", ".mo"}
+
+
+def test_an_unchanged_catalog_is_not_compiled_again(catalog: Path) -> None:
+    write(catalog, "Bom dia", time=1)
+    compile_translations([catalog.parents[2]])
+    before = catalog.with_suffix(".mo").stat().st_mtime_ns
+    compile_translations([catalog.parents[2]])
+    assert catalog.with_suffix(".mo").stat().st_mtime_ns == before
+
+
+def test_a_merge_conflict_in_a_catalog_stops_the_start(catalog: Path) -> None:
+    write(catalog, "Bom dia", time=1)
+    catalog.write_text("<<<<<<< before updating\n" + catalog.read_text())
+    with pytest.raises(ValueError, match=r"django\.po: .*keyword"):
+        compile_translations([catalog.parents[2]])
