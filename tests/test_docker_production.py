@@ -180,6 +180,7 @@ def test_a_missing_variable_is_named_in_one_line(image: Containers, role: str) -
     given = variables(DEFAULTS)
     stand_ins = (image.service / "docker/prod/build.env").read_text()
     required = set(re.findall(r"^(\w+)=", stand_ins, re.MULTILINE)) - {"DJANGO_SETTINGS_MODULE"}
+    required.add("DJANGO_SECRET_KEY")
     assert "DATABASE_URL" in required
     for name in required:
         ended = start(image, role, **{key: given[key] for key in given.keys() - {name}})
@@ -232,7 +233,15 @@ def test_the_health_of_a_server_that_does_not_answer(image: Containers) -> None:
 
 def test_no_secret_is_in_any_layer(image: Containers, tmp_path: Path) -> None:
     secret = "a-secret-of-the-developer"  # noqa: S105
-    planted = [".env", ".env.production", ".git/config", "key.pem", "old.sqlite3", "apps/.env"]
+    planted = [
+        ".env",
+        ".env.production",
+        ".git/config",
+        "key.pem",
+        "old.sqlite3",
+        "apps/.env",
+        "backups/db.sql.gz",
+    ]
     for name in planted:
         file = image.service / name
         file.parent.mkdir(exist_ok=True)

@@ -1,0 +1,258 @@
+"""Updates in repositories that are not one service on one Linux machine."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import copier
+import pytest
+from support import TEMPLATE, run
+from updating import (
+    ANSWERS,
+    AUTHOR,
+    NEXT,
+    RELEASES,
+    assert_same,
+    commit_all,
+    committed,
+    conflicts,
+    fresh,
+    git,
+    later_release,
+    update,
+)
+
+CATALOG = "locale/pt_BR/LC_MESSAGES/django.po"
+SCRIPTS = ["start_server.sh", "docker/prod/entrypoint.sh", "docker/local/entrypoint.sh"]
+
+
+def copier_command(*arguments: str | Path, cwd: Path) -> str:
+    """What Copier's command line prints."""
+    command = [sys.executable, "-m", "copier", *map(str, arguments)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def shell(command: str, *, cwd: Path) -> str:
+    return run("sh", "-c", command, cwd=cwd)
+
+
+def command_of(message: str, word: str) -> str:
+    """The command in a message that has this word in it; commands are indented."""
+    (command,) = re.findall(rf"^  (.*\b{word}\b.*)$", message, flags=re.MULTILINE)
+    return str(command)
+
+
+# A service in a folder of a larger repository: https://github.com/copier-org/copier/issues/2362
+
+
+@pytest.fixture
+def monorepo(history: Path, tmp_path: Path) -> Path:
+    """A repository with a web page, and a service of the oldest release in services/api."""
+    folder = tmp_path / "monorepo"
+    (folder / "web").mkdir(parents=True)
+    (folder / "web/a.txt").write_text("committed\n")
+    copier.run_copy(
+        str(history),
+        folder / "services/api",
+        defaults=True,
+        quiet=True,
+        vcs_ref=f"v{RELEASES[0]}",
+    )
+    git(folder, "init", "--quiet")
+    commit_all(folder)
+    return folder
+
+
+@pytest.mark.parametrize("from_where", ["services/api", "."])
+def test_the_printed_way_back_touches_the_folder_of_the_service_only(
+    monorepo: Path, from_where: str
+) -> None:
+    (monorepo / "web/a.txt").write_text("edited\n")
+    (monorepo / "web/new.txt").write_text("new\n")
+    destination = [] if from_where == "services/api" else ["services/api"]
+    message = copier_command("update", "--defaults", *destination, cwd=monorepo / from_where)
+    assert git(monorepo, "status", "--porcelain", "services")
+
+    shell(command_of(message, "restore"), cwd=monorepo / from_where)
+    assert git(monorepo, "status", "--porcelain") == " M web/a.txt\n?? web/new.txt\n"
+    assert (monorepo / "web/a.txt").read_text() == "edited\n"
+
+
+def test_an_update_in_a_monorepo_ends_as_a_fresh_copy(
+    history: Path, tmp_path: Path, monorepo: Path
+) -> None:
+    service = monorepo / "services/api"
+    update(service)
+    assert_same(service, fresh(history, tmp_path / "fresh", like=service))
+
+
+# Windows: https://github.com/HKUDS/nanobot/pull/2883,
+# https://github.com/testdrivenio/django-on-docker/issues/26
+
+
+def clone(service: Path, folder: Path, *settings: str) -> Path:
+    options = [option for setting in settings for option in ("--config", setting)]
+    git(service, "clone", "--quiet", *options, str(service), str(folder))
+    return folder
+
+
+def with_crlf(folder: Path) -> list[str]:
+    files = git(folder, "ls-files").split("\n")[:-1]
+    return [file for file in files if b"\r\n" in (folder / file).read_bytes()]
+
+
+def test_a_clone_with_autocrlf_keeps_lf(history: Path, tmp_path: Path) -> None:
+    service = committed(history, tmp_path / "service", NEXT)
+    windows = clone(service, tmp_path / "windows", "core.autocrlf=true")
+    assert not with_crlf(windows)
+    later = later_release(history, tmp_path / "later", change_template)
+    answers = (windows / ANSWERS).read_text()
+    (windows / ANSWERS).write_text(answers.replace(str(history), str(later)))
+    commit_all(windows)
+    update(windows)
+    assert not with_crlf(windows)
+    assert git(windows, "diff", "--numstat", "start_server.sh").startswith("1\t0\t")
+
+
+def change_template(template: Path) -> None:
+    with (template / "start_server.sh.jinja").open("a") as script:
+        script.write("# Changed\n")
+
+
+def test_the_documented_commands_bring_lf_to_an_older_clone(history: Path, tmp_path: Path) -> None:
+    service = committed(history, tmp_path / "service", RELEASES[-1])
+    windows = clone(service, tmp_path / "windows", "core.autocrlf=true")
+    assert set(SCRIPTS) <= set(with_crlf(windows))
+    update(windows)
+    commit_all(windows)
+    git(windows, "rm", "--quiet", "--cached", "-r", ".")
+    git(windows, "reset", "--quiet", "--hard")
+    assert not with_crlf(windows)
+    assert not git(windows, "status", "--porcelain")
+    assert_same(windows, fresh(history, tmp_path / "fresh", like=windows))
+
+
+def test_no_script_needs_its_run_bit(history: Path, tmp_path: Path) -> None:
+    """As in a clone of what was committed with core.fileMode=false."""
+    folder = tmp_path / "service"
+    copier.run_copy(str(history), folder, data={"use_channels": False}, defaults=True, quiet=True)
+    git(folder, "init", "--quiet")
+    git(folder, "config", "core.fileMode", "false")
+    commit_all(folder)
+    service = clone(folder, tmp_path / "clone")
+    assert not [file for file in SCRIPTS if (service / file).stat().st_mode & 0o111]
+
+    # Programs that print how they are called.
+    bin_folder = service / ".venv/bin"
+    bin_folder.mkdir(parents=True)
+    for name in ("python", "gunicorn"):
+        (bin_folder / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (bin_folder / name).chmod(0o755)
+    for dockerfile, role, ends in [
+        ("Dockerfile", "web", "gunicorn api_core.wsgi"),
+        ("Dockerfile.local", "manage", "python manage.py"),
+    ]:
+        (line,) = re.findall(r"^ENTRYPOINT (.*)$", (service / dockerfile).read_text(), re.MULTILINE)
+        entrypoint = [word.replace("/app", str(service)) for word in json.loads(line)]
+        said = run(*entrypoint, role, cwd=service, PATH=f"{bin_folder}:/usr/bin:/bin")
+        assert said.splitlines()[-1] == ends
+
+
+# Translations: https://github.com/dannymcc/may/issues/344
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_translations_of_both_sides_survive(history: Path, tmp_path: Path, version: str) -> None:
+    """The releases had compiled translations in Git, which Git cannot merge."""
+    service = committed(history, tmp_path / "service", version)
+    catalog = service / CATALOG
+    catalog.write_text(f'{catalog.read_text()}\nmsgid "Invoice"\nmsgstr "Fatura"\n')
+    compiled = catalog.with_suffix(".mo")
+    compiled.write_bytes(compiled.read_bytes() + b"the team's")
+    commit_all(service)
+    update(service)
+    assert not conflicts(service)
+    assert not compiled.exists(), "it is compiled at the next start"
+    assert 'msgid "Invoice"' in catalog.read_text()
+    assert set(catalog_entries(TEMPLATE / CATALOG)) < set(catalog_entries(catalog))
+    commit_all(service)
+    compiled.touch()
+    assert not git(service, "status", "--porcelain"), "and Git ignores it"
+
+
+def catalog_entries(catalog: Path) -> list[str]:
+    return re.findall(r'^msgid "(.+)"$', catalog.read_text(), flags=re.MULTILINE)
+
+
+# Ignored and renamed files: https://github.com/copier-org/copier/issues/2729
+
+
+@pytest.mark.parametrize(("options", "content"), [([], "ours"), (["--skip=notes.txt"], "theirs")])
+def test_an_ignored_file_of_the_team_is_overwritten_unless_it_is_skipped(
+    history: Path, tmp_path: Path, options: list[str], content: str
+) -> None:
+    def change(template: Path) -> None:
+        (template / "notes.txt").write_text("ours")
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    with (service / ".gitignore").open("a") as rules:
+        rules.write("notes.txt\n")
+    commit_all(service)
+    (service / "notes.txt").write_text("theirs")
+    message = copier_command("update", "--defaults", *options, cwd=service)
+    assert (service / "notes.txt").read_text() == content
+    assert '"--skip FILE"' in message
+    assert "!! notes.txt" in shell(command_of(message, "ignored"), cwd=service)
+
+
+def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
+    history: Path, tmp_path: Path
+) -> None:
+    module, renamed = "apps/user/tokens.py", "apps/user/jwt.py"
+
+    def change(template: Path) -> None:
+        with (template / module).open("a") as file:
+            file.write("# Fixed\n")
+
+    later = later_release(history, tmp_path / "later", change)
+    service = committed(later, tmp_path / "service", NEXT)
+    git(service, "mv", module, renamed)
+    commit_all(service)
+    message = copier_command("update", "--defaults", cwd=service)
+    assert not (service / module).exists()
+    assert "# Fixed" not in (service / renamed).read_text()
+    (command,) = re.findall(r"^Files that you renamed .*: (git log .*)$", message, re.MULTILINE)
+    assert f"{module}\t{renamed}" in shell(command, cwd=service)
+
+    # As docs/update.md says.
+    shell("git restore --staged --worktree . && git clean --force -d .", cwd=service)
+    git(service, "mv", renamed, module)
+    commit_all(service)
+    update(service)
+    git(service, "mv", module, renamed)
+    assert (service / renamed).read_text().endswith("# Fixed\n")
+
+
+# Answers files with other names: https://github.com/copier-org/copier/issues/451
+
+
+@pytest.mark.parametrize("name", [".copier-answers.api.yml", ".copier answers/api.yml"])
+def test_the_readme_prints_commands_that_find_the_answers_file(
+    history: Path, tmp_path: Path, name: str
+) -> None:
+    service = tmp_path / "service"
+    copier_command("copy", "--defaults", "-a", name, f"-rv{NEXT}", history, service, cwd=tmp_path)
+    git(service, "init", "--quiet")
+    commit_all(service)
+    readme = (service / "README.md").read_text()
+    commands = re.findall(r"uvx (copier (?:check-)?update[^`\n]*)", readme)
+    assert len(commands) == 2
+    for command in commands:
+        said = shell(f"{shutil.which(sys.executable)} -m {command}", cwd=service)
+        assert "up-to-date" in said or said == ""
