@@ -12,7 +12,6 @@ import pytest
 from support import TEMPLATE, run
 from updating import (
     ANSWERS,
-    AUTHOR,
     NEXT,
     RELEASES,
     assert_same,
@@ -148,19 +147,16 @@ def test_no_script_needs_its_run_bit(history: Path, tmp_path: Path) -> None:
     assert not [file for file in SCRIPTS if (service / file).stat().st_mode & 0o111]
 
     # Programs that print how they are called.
-    bin_folder = service / ".venv/bin"
-    bin_folder.mkdir(parents=True)
-    for name in ("python", "gunicorn"):
-        (bin_folder / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
-        (bin_folder / name).chmod(0o755)
-    for dockerfile, role, ends in [
-        ("Dockerfile", "web", "gunicorn api_core.wsgi"),
-        ("Dockerfile.local", "manage", "python manage.py"),
-    ]:
+    programs = service / ".venv/bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "gunicorn", "uvicorn"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (programs / name).chmod(0o755)
+    for dockerfile, server in {"Dockerfile": "gunicorn", "Dockerfile.local": "uvicorn"}.items():
         (line,) = re.findall(r"^ENTRYPOINT (.*)$", (service / dockerfile).read_text(), re.MULTILINE)
         entrypoint = [word.replace("/app", str(service)) for word in json.loads(line)]
-        said = run(*entrypoint, role, cwd=service, PATH=f"{bin_folder}:/usr/bin:/bin")
-        assert said.splitlines()[-1] == ends
+        said = run(*entrypoint, "web", cwd=service, PATH=f"{programs}:/usr/bin:/bin")
+        assert said.splitlines()[-1].startswith(f"{server} api_core.")
 
 
 # Translations: https://github.com/dannymcc/may/issues/344
@@ -254,5 +250,5 @@ def test_the_readme_prints_commands_that_find_the_answers_file(
     commands = re.findall(r"uvx (copier (?:check-)?update[^`\n]*)", readme)
     assert len(commands) == 2
     for command in commands:
-        said = shell(f"{shutil.which(sys.executable)} -m {command}", cwd=service)
-        assert "up-to-date" in said or said == ""
+        options = " --defaults" if " update" in command else ""
+        shell(f"{shutil.which(sys.executable)} -m {command}{options}", cwd=service)
