@@ -126,7 +126,7 @@ def test_the_way_back(history: Path, tmp_path: Path) -> None:
     before = git(service, "rev-parse", "HEAD^{tree}")
     update(service)
     assert git(service, "status", "--porcelain")
-    git(service, "reset", "--hard", "--quiet")
+    git(service, "restore", "--staged", "--worktree", ".")
     git(service, "clean", "--force", "-d", "--quiet")
     assert not git(service, "status", "--porcelain")
     assert git(service, "rev-parse", "HEAD^{tree}") == before

@@ -235,6 +235,6 @@ def test_an_update_that_turns_nothing_off_warns_of_nothing(old: Path) -> None:
     code, said = copier("update", "--defaults", "--data=use_event_sync=yes", cwd=old)
     assert code == 0, said
     before, _, _after = said.partition("Updating to template version")
-    assert "deletes" not in before
+    assert "deletes the files" not in before
     assert "table" not in before
-    assert "git reset --hard && git clean --force -d" in before
+    assert "git restore --staged --worktree . && git clean --force -d" in before

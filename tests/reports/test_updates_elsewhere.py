@@ -28,6 +28,10 @@ CATALOG = "locale/pt_BR/LC_MESSAGES/django.po"
 SCRIPTS = ["start_server.sh", "docker/prod/entrypoint.sh", "docker/local/entrypoint.sh"]
 
 
+# What docs/update.md and the message before an update give.
+WAY_BACK = "git restore --staged --worktree . && git clean --force -d"
+
+
 def copier_command(*arguments: str | Path, cwd: Path) -> str:
     """What Copier's command line prints."""
     command = [sys.executable, "-m", "copier", *map(str, arguments)]
@@ -188,23 +192,36 @@ def catalog_entries(catalog: Path) -> list[str]:
 # Ignored and renamed files: https://github.com/copier-org/copier/issues/2729
 
 
-@pytest.mark.parametrize(("options", "content"), [([], "ours"), (["--skip=notes.txt"], "theirs")])
-def test_an_ignored_file_of_the_team_is_overwritten_unless_it_is_skipped(
-    history: Path, tmp_path: Path, options: list[str], content: str
-) -> None:
+def test_an_ignored_file_is_lost_unless_it_is_skipped(history: Path, tmp_path: Path) -> None:
+    """Copier overwrites what the template added or changed, and deletes what it did not change."""
+
     def change(template: Path) -> None:
         (template / "notes.txt").write_text("ours")
+        (template / "gunicorn.conf.py").write_text("ours")
 
+    ignored = ["notes.txt", "gunicorn.conf.py", ".editorconfig"]
     later = later_release(history, tmp_path / "later", change)
     service = committed(later, tmp_path / "service", NEXT)
+    git(service, "rm", "--quiet", "--cached", *ignored[1:])
     with (service / ".gitignore").open("a") as rules:
-        rules.write("notes.txt\n")
+        rules.writelines(f"{name}\n" for name in ignored)
     commit_all(service)
-    (service / "notes.txt").write_text("theirs")
-    message = copier_command("update", "--defaults", *options, cwd=service)
-    assert (service / "notes.txt").read_text() == content
-    assert '"--skip FILE"' in message
-    assert "!! notes.txt" in shell(command_of(message, "ignored"), cwd=service)
+
+    def written(*options: str) -> list[str | None]:
+        for name in ignored:
+            (service / name).write_text("theirs")
+        message = copier_command("update", "--defaults", *options, cwd=service)
+        assert "overwritten or deleted" in message
+        listed = shell(command_of(message, "ignored"), cwd=service)
+        assert [name for name in ignored if (service / name).exists()] == [
+            name for name in ignored if f"!! {name}\n" in listed
+        ]
+        files = [service / name for name in ignored]
+        return [file.read_text() if file.exists() else None for file in files]
+
+    assert written(*(f"--skip={name}" for name in ignored)) == ["theirs"] * 3
+    shell(WAY_BACK, cwd=service)
+    assert written() == ["ours", "ours", None]
 
 
 def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
@@ -227,7 +244,7 @@ def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
     assert f"{module}\t{renamed}" in shell(command, cwd=service)
 
     # As docs/update.md says.
-    shell("git restore --staged --worktree . && git clean --force -d .", cwd=service)
+    shell(WAY_BACK, cwd=service)
     git(service, "mv", renamed, module)
     commit_all(service)
     update(service)
