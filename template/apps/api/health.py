@@ -36,7 +36,7 @@ def check_database() -> State:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
-        logger.warning("database_unavailable", error=str(error))
+        logger.warning("database_unavailable", error=error)
         return "unavailable"
     return "ok"
 
