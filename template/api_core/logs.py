@@ -71,16 +71,13 @@ def add_user_id(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any)
         log_kwargs["user_id"] = getattr(user, "pk", None)
 
 
-def describe_errors(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace each exception among a line's values by its type and what is safe of its message."""
-    return {
-        name: describe_error(value) if isinstance(value, BaseException) else value
-        for name, value in event.items()
-    }
+def remove_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Leave only what is safe of an exception, and replace what looks like a secret elsewhere."""
+    return {name: _without_secrets(value) for name, value in event.items()}
 
 
 def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
-    """Do the same for the arguments of a library's line (a filter of ``logging``)."""
+    """Do the first also for the arguments of a library's line (a filter of ``logging``)."""
     if isinstance(record.args, tuple):
         record = copy.copy(record)
         record.args = tuple(
@@ -90,9 +87,17 @@ def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
     return record
 
 
-def redact_secrets(_logger: WrappedLogger, _method: str, line: Any) -> Any:
-    """Replace what looks like a secret, in case it came another way than by an exception."""
-    return _SECRET.sub("[redacted]", line)
+def _without_secrets(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case BaseException():
+            return _SECRET.sub("[redacted]", describe_error(value))
+        case dict():
+            return {str(key): _without_secrets(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_without_secrets(each) for each in value]
+    return _SECRET.sub("[redacted]", value if isinstance(value, str) else repr(value))
 
 
 def log_uncaught(
@@ -113,9 +118,8 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
     renderers: list[Processor] = (
         [
             structlog.processors.ExceptionRenderer(lambda exc_info: format_traceback(exc_info[1])),
-            describe_errors,
+            remove_secrets,
             structlog.processors.JSONRenderer(ensure_ascii=False),
-            redact_secrets,
         ]
         if as_json
         else [
