@@ -27,7 +27,7 @@ PAGE = (ROOT / "docs/update.md").read_text()
 
 # Files that a release dropped or renamed, by the version that did. Copier deletes such a file with
 # the user's edits in it: the changelog of that version names it and says what to do before.
-GONE: dict[str, str] = {}
+GONE = {"apps/api/templates/api/redoc.html": "Unreleased"}
 
 
 @pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
@@ -48,7 +48,7 @@ def test_an_update_ends_as_a_fresh_copy(
 
 def test_the_changelog_tells_of_each_file_that_is_gone() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    sections = dict(re.findall(r"^## (\S+) .*\n((?:(?!## ).*\n)+)", changelog, flags=re.MULTILINE))
+    sections = dict(re.findall(r"^## (\S+).*\n((?:(?!## ).*\n)+)", changelog, flags=re.MULTILINE))
     assert sections.keys() >= {*GONE.values(), *RELEASES}
     assert not [file for file, version in GONE.items() if f"`{file}`" not in sections[version]]
 
