@@ -33,6 +33,9 @@ class Page:
     def __init__(self, devtools: ClientConnection) -> None:
         self._devtools = devtools
         self._numbers = itertools.count(1)
+        self.errors: list[str] = []
+        """What the console shows as an error."""
+        self._call("Log.enable")
 
     def open(self, url: str) -> None:
         """Go to a page and wait until it is there."""
@@ -64,6 +67,10 @@ class Page:
         self._devtools.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             answer = json.loads(self._devtools.recv(timeout=30))
+            if answer.get("method") == "Log.entryAdded":
+                entry = answer["params"]["entry"]
+                if entry["level"] == "error":
+                    self.errors.append(f"{entry['text']} {entry.get('url', '')}")
             if answer.get("id") == number:
                 if "error" in answer:
                     raise RuntimeError(answer["error"])

@@ -3,10 +3,15 @@
 import os
 import signal
 import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from servers import database, installed, production, served
 from walk import Api
+
+SECRET = "in-no-log"  # noqa: S105 - of a test
 
 
 def kill_postgres(service: Path) -> None:
@@ -20,12 +25,27 @@ def kill_postgres(service: Path) -> None:
     raise AssertionError("PostgreSQL does not stop")
 
 
+def with_password(database_url: str) -> str:
+    return database_url.replace("postgres@", f"postgres:{SECRET}@")
+
+
+def open_with_session(url: str) -> int:
+    """Open the admin as a browser does that has a session, which is in the database."""
+    headers = {"X-Forwarded-Proto": "https", "Cookie": "__Secure-sessionid=" + "s" * 32}
+    try:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/admin/", headers=headers), timeout=20)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
 def test_a_dead_database(template: Path, short_path: Path) -> None:
     service = installed(template, short_path / "outage", database="postgres")
     credentials = {"email": "nobody@example.com", "password": "wrong"}
     with (
         database(service, "postgres") as database_url,
-        served(service, production(database_url)) as url,
+        served(service, production(with_password(database_url))) as url,
     ):
         api = Api(url, {"X-Forwarded-Proto": "https"})
         assert api("GET", "health/ready/").status == 200
@@ -34,9 +54,22 @@ def test_a_dead_database(template: Path, short_path: Path) -> None:
         kill_postgres(service)
         ready = api("GET", "health/ready/")
         assert (ready.status, ready.body["checks"]["database"]) == (503, "unavailable")
-        login = api("POST", "auth/login/", credentials)
-        assert (login.status, login.body["code"]) == (500, "server_error")
-        assert api("GET", "health/").status == 200
+        with ThreadPoolExecutor() as clients:
+            began = time.monotonic()
+            logins = [clients.submit(api, "POST", "auth/login/", credentials) for _ in range(4)]
+            sessions = clients.submit(open_with_session, url)
+            time.sleep(0.5)
+            assert api("GET", "health/").status == 200
+            assert time.monotonic() - began < 2
+            for login in logins:
+                assert (login.result().status, login.result().body["code"]) == (500, "server_error")
+            assert sessions.result() == 500
+            # The pool's time-out, and not once for every query that could not be made.
+            assert time.monotonic() - began < 8
+        log = (service / "program.log").read_text()
+        assert "request_failed" in log
+        assert credentials["email"] not in log
+        assert SECRET not in log
 
         with database(service, "postgres"):
             for _attempt in range(50):

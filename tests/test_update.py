@@ -28,6 +28,7 @@ PAGE = (ROOT / "docs/update.md").read_text()
 # Files that a release dropped or renamed, by the version that did. Copier deletes such a file with
 # the user's edits in it: the changelog of that version names it and says what to do before.
 GONE = {
+    "apps/api/templates/api/redoc.html": "Unreleased",
     "apps/event_sync/locale/pt_BR/LC_MESSAGES/django.mo": "Unreleased",
     "locale/pt_BR/LC_MESSAGES/django.mo": "Unreleased",
 }

@@ -2,13 +2,43 @@
 
 Every line of a request carries its ``request_id``; django-structlog adds it, as well as
 one line when a request ends. https://django-structlog.readthedocs.io/
+
+In production no line holds a local variable, a password, a token, an e-mail address or a
+connection string, whoever logs it. OWASP ASVS 5.0: 16.2.5.
 """
 
+import copy
+import logging
+import re
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import structlog
-from structlog.types import Processor
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils.functional import LazyObject
+from django_structlog import signals
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from common.tracebacks import describe_error, format_traceback
+
+# DJANGO_LOG_LEVEL is for these. Others log at INFO at least: at DEBUG some libraries log
+# headers and bodies.
+OWN_LOGGERS = ("api_core", "apps", "common", "django", "django_structlog")
+
+# Each alternative begins at the border of a word, so that a long line costs one pass.
+_SECRET = re.compile(
+    r"""
+      (?<=://)[^\s/"'@]*+@                      # the credentials of a URL
+    | (?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]+      # a JWT
+    | (?<![\w-])[\w-]++:[\w-]{6}:[\w-]{43}     # a token of django.core.signing
+    | (?<![^\s"'<>()\[\]{},:;=?&/@])           # an e-mail address
+      [^\s"'<>()\[\]{},:;=?&/@]+?(?:@|%40)[\w.\[-]+
+    """,
+    re.VERBOSE,
+)
 
 _shared: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -29,10 +59,68 @@ structlog.configure(
 )
 
 
+@receiver(signals.bind_extra_request_finished_metadata)
+@receiver(signals.bind_extra_request_failed_metadata)
+def add_user_id(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
+    """Add the user to the line of a request, if the request has loaded one.
+
+    Loading one here would cost a query and, while the database is away, a time-out and the line.
+    """
+    user = getattr(request, "user", None)
+    if not isinstance(user, LazyObject) or hasattr(request, "_cached_user"):
+        log_kwargs["user_id"] = getattr(user, "pk", None)
+
+
+def remove_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Leave only what is safe of an exception, and replace what looks like a secret elsewhere."""
+    return {name: _without_secrets(value) for name, value in event.items()}
+
+
+def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
+    """Do the first also for the arguments of a library's line (a filter of ``logging``)."""
+    if isinstance(record.args, tuple):
+        record = copy.copy(record)
+        record.args = tuple(
+            describe_error(value) if isinstance(value, BaseException) else value
+            for value in record.args or ()
+        )
+    return record
+
+
+def _without_secrets(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case BaseException():
+            return _SECRET.sub("[redacted]", describe_error(value))
+        case dict():
+            return {str(key): _without_secrets(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_without_secrets(each) for each in value]
+    return _SECRET.sub("[redacted]", value if isinstance(value, str) else repr(value))
+
+
+def log_uncaught(
+    _type: type[BaseException], error: BaseException, _traceback: TracebackType | None
+) -> None:
+    """Log what ends the process, in place of Python's own traceback."""
+    if isinstance(error, KeyboardInterrupt):
+        return
+    logging.getLogger(__name__).critical("process_failed", exc_info=error)
+
+
+def log_uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
+    logging.getLogger(__name__).critical("thread_failed", exc_info=arguments.exc_value)
+
+
 def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
     """Return Django's ``LOGGING``: all of it to standard error, at ``level`` and above."""
     renderers: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [
+            structlog.processors.ExceptionRenderer(lambda exc_info: format_traceback(exc_info[1])),
+            remove_secrets,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
         if as_json
         else [
             structlog.dev.ConsoleRenderer(
@@ -40,6 +128,9 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
             )
         ]
     )
+    if as_json:
+        sys.excepthook = log_uncaught
+        threading.excepthook = log_uncaught_in_thread
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -53,13 +144,20 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
                 ],
             },
         },
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
-        "root": {"handlers": ["console"], "level": level},
+        "filters": {"safe": {"()": lambda: describe_error_arguments}},
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "structured",
+                "filters": ["safe"] if as_json else [],
+            },
+        },
+        "root": {"handlers": ["console"], "level": max(level, logging.INFO)},
         "loggers": {
-            # Django's defaults would print these a second time.
-            "django": {"handlers": ["console"], "level": level, "propagate": False},
-            "django.server": {"handlers": ["console"], "level": level, "propagate": False},
-            # django-structlog says the same of every request.
-            "django.request": {"handlers": ["console"], "level": "ERROR", "propagate": False},
+            **{name: {"level": level} for name in OWN_LOGGERS},
+            # Django and the servers configure these before, each with handlers of its own.
+            **{name: {"propagate": True} for name in ("gunicorn.error", "uvicorn")},
+            # django-structlog logs each request already.
+            **{name: {"level": "CRITICAL"} for name in ("django.request", "django.server")},
         },
     }

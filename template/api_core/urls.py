@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 
 from apps.api.errors import ApiNotFoundView
-from apps.api.schema import RedocView, SchemaView, SwaggerView
+from apps.api.schema import SchemaView, SwaggerView
 
 admin.site.site_header = admin.site.site_title = settings.SERVICE_NAME
 # There is no page at the root that the admin's "View site" could open.
@@ -17,7 +17,6 @@ urlpatterns = [
     path("api/v2/", include("apps.api.urls_v2")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SwaggerView.as_view(url_name="schema"), name="docs"),
-    path("api/redoc/", RedocView.as_view(url_name="schema"), name="redoc"),
     re_path(r"^api/", ApiNotFoundView.as_view()),
     path("", include("apps.user.pages")),
 ]

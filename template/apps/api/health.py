@@ -36,17 +36,23 @@ def check_database() -> State:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
-        logger.warning("database_unavailable", error=str(error))
+        logger.warning("database_unavailable", error=error)
         return "unavailable"
     return "ok"
 
 
 def run_checks() -> dict[str, State]:
-    """Return what each of ``settings.READINESS_CHECKS`` says, by its name."""
-    checks: dict[str, Callable[[], State]] = {
-        name: import_string(path) for name, path in settings.READINESS_CHECKS.items()
-    }
-    return {name: check() for name, check in checks.items()}
+    """Return the results of ``settings.READINESS_CHECKS``, until the first that is unavailable.
+
+    The others may need the same database, and wait as long for it.
+    """
+    results: dict[str, State] = {}
+    for name, path in settings.READINESS_CHECKS.items():
+        check: Callable[[], State] = import_string(path)
+        results[name] = check()
+        if results[name] == "unavailable":
+            break
+    return results
 
 
 class HealthView(APIView):
@@ -55,6 +61,7 @@ class HealthView(APIView):
     authentication_classes: list[type[BaseAuthentication]] = []
 
     @extend_schema(
+        summary="Liveness",
         responses=inline_serializer("Health", {"status": serializers.ChoiceField(["ok"])}),
         auth=[],
     )
@@ -63,11 +70,12 @@ class HealthView(APIView):
 
 
 class ReadinessView(APIView):
-    """The process and all that it depends on answer; 503 where one does not."""
+    """The process and what it depends on answer; 503 with the checks until the first that fails."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
 
     @extend_schema(
+        summary="Readiness",
         responses={status.HTTP_200_OK: READINESS, status.HTTP_503_SERVICE_UNAVAILABLE: READINESS},
         auth=[],
     )

@@ -42,7 +42,7 @@ def _send(user_id: int, text: str) -> None:
     try:
         async_to_sync(_send_to_group)(group_of(user_id), text)
     except (RedisError, TimeoutError) as error:
-        logger.warning("notification_not_sent", user=user_id, error=str(error))
+        logger.warning("notification_not_sent", user=user_id, error=error)
 
 
 async def _send_to_group(group: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI schema and its two readers, Swagger UI and ReDoc, from local files alone."""
+"""The OpenAPI schema and Swagger UI, which loads local files only."""
 
 import threading
 from typing import Any
@@ -8,19 +8,14 @@ from django.http.response import HttpResponseBase
 from django.utils.csp import CSP
 from django.utils.decorators import method_decorator
 from django.views.decorators.csp import csp_override
-from drf_spectacular.views import (
-    SpectacularAPIView,
-    SpectacularRedocView,
-    SpectacularSwaggerSplitView,
-)
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-# Both readers style their elements from scripts; ReDoc searches in a worker of its own.
-READER_CSP = csp_override(
+# Swagger UI styles its elements from scripts.
+SWAGGER_CSP = csp_override(
     {
         "default-src": [CSP.SELF],
         "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
         "img-src": [CSP.SELF, "data:"],
-        "worker-src": ["blob:"],
         "object-src": [CSP.NONE],
         "base-uri": [CSP.NONE],
         "frame-ancestors": [CSP.NONE],
@@ -28,14 +23,33 @@ READER_CSP = csp_override(
 )
 
 # What every operation may answer beside its own: see apps.api.errors.
-ERROR_SCHEMA = {
-    "type": "object",
-    "description": "`detail` and `code`, or the messages of each refused field.",
-    "properties": {
-        "detail": {"type": "string", "description": "For people, in their language."},
-        "code": {"type": "string", "description": "For programs; never changes."},
+ERROR_SCHEMAS = {
+    "Error": {
+        "description": "`detail` and `code`, or the messages of each refused field.",
+        "anyOf": [
+            {"$ref": "#/components/schemas/ErrorDetail"},
+            {"$ref": "#/components/schemas/FieldErrors"},
+        ],
     },
-    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+    "ErrorDetail": {
+        "type": "object",
+        "properties": {
+            "detail": {"type": "string", "description": "For people, in their language."},
+            "code": {"type": "string", "description": "For programs; never changes."},
+        },
+        "required": ["detail", "code"],
+        "additionalProperties": False,
+    },
+    "FieldErrors": {
+        "type": "object",
+        "description": "Messages by field; those of a list or an object, by index or by field.",
+        "additionalProperties": {
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {"$ref": "#/components/schemas/FieldErrors"},
+            ],
+        },
+    },
 }
 
 
@@ -54,20 +68,14 @@ class SchemaView(SpectacularAPIView):
             return super().dispatch(request, *args, **kwargs)
 
 
-@method_decorator(READER_CSP, name="dispatch")
+@method_decorator(SWAGGER_CSP, name="dispatch")
 class SwaggerView(SpectacularSwaggerSplitView):
     authentication_classes = []
 
 
-@method_decorator(READER_CSP, name="dispatch")
-class RedocView(SpectacularRedocView):
-    authentication_classes = []
-    template_name = "api/redoc.html"
-
-
 def describe_errors(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Add to every operation the answer that stands for all its errors (a drf-spectacular hook)."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR_SCHEMA
+    result.setdefault("components", {}).setdefault("schemas", {}).update(ERROR_SCHEMAS)
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path in result["paths"].values():
         for operation in path.values():

@@ -156,7 +156,7 @@ def _note_failure(email: Email, error: Exception) -> Email.State:
         email_id=email.pk,
         kind=email.kind,
         attempt=email.attempts,
-        error=type(error).__name__,
+        error=error,
     )
     last_error = f"{type(error).__name__}: {error}"[:1000]
     if email.attempts >= MAX_ATTEMPTS or _is_permanent(error):

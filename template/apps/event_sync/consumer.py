@@ -146,7 +146,7 @@ class Consumer:
                     MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
                 )
         except (BotoCoreError, ClientError) as error:
-            logger.warning("sqs_unavailable", error=str(error))
+            logger.warning("sqs_unavailable", error=error)
             self._pause()
             return []
         self._outages = 0
@@ -193,7 +193,7 @@ class Consumer:
                     ],
                 )
             except (BotoCoreError, ClientError) as error:
-                logger.warning("event_sync_messages_not_deleted", error=str(error))
+                logger.warning("event_sync_messages_not_deleted", error=error)
                 continue
             failures = answer.get("Failed", [])
             if failures:
@@ -222,7 +222,7 @@ class Consumer:
                 ],
             )
         except (BotoCoreError, ClientError) as error:
-            logger.warning("event_sync_messages_not_hidden", error=str(error))
+            logger.warning("event_sync_messages_not_hidden", error=error)
             return
         if failures := answer.get("Failed"):
             logger.warning("event_sync_messages_not_hidden", failures=failures)
@@ -266,7 +266,7 @@ class Consumer:
                 QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"]
             )
         except (BotoCoreError, ClientError) as error:
-            logger.warning("sqs_queue_not_described", error=str(error))
+            logger.warning("sqs_queue_not_described", error=error)
         else:
             if "RedrivePolicy" not in answer.get("Attributes", {}):
                 logger.warning("sqs_queue_without_dead_letter_queue", queue_url=self._queue_url)

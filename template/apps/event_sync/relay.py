@@ -23,6 +23,7 @@ from apps.event_sync.outbox import Failed, Sent
 from apps.event_sync.sending import Answer, jitter, send_batch, settle
 from apps.event_sync.wakeup import SLICE, make_waiter
 from common.sqs.sqs_sync import is_fifo, sqs_client
+from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -143,7 +144,7 @@ class Relay:
                 try:
                     busy = self._step()
                 except DatabaseError as error:
-                    self._database_outage.begin(str(error))
+                    self._database_outage.begin(describe_error(error))
                     self._forget_connection()
                     waiter.wait(self.is_stopped, seconds=self._database_outage.remaining())
                     continue
@@ -268,4 +269,4 @@ class Relay:
                 self._collect(until - time.monotonic())
             self._note()
         except DatabaseError as error:
-            logger.warning("event_sync_left_to_the_lease", error=str(error))
+            logger.warning("event_sync_left_to_the_lease", error=error)

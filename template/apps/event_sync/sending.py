@@ -12,6 +12,7 @@ from apps.event_sync.messages import Message
 from apps.event_sync.models import EventSync
 from apps.event_sync.outbox import Failed, Sent
 from common.sqs.sqs_sync import is_fifo
+from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -64,10 +65,10 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
             return _single_out(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
-        reason = str(error)
+        reason = describe_error(error)
     except Exception as error:
         logger.exception("event_sync_send_failed")
-        reason = f"{type(error).__name__}: {error}"
+        reason = describe_error(error)
     return Answer(put_off=dict.fromkeys(_ids(batch), reason), outage=reason)
 
 

@@ -51,5 +51,5 @@ def check_event_sync() -> State:
         # Not counted: probes ask often, and one row says enough.
         return "warning" if EventSync.objects.filter(late | dead).exists() else "ok"
     except DatabaseError as error:
-        logger.warning("event_sync_status_unknown", error=str(error))
+        logger.warning("event_sync_status_unknown", error=error)
         return "warning"

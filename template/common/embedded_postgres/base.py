@@ -10,29 +10,51 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 from django.db import OperationalError
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, client
 
 # The package starts PostgreSQL through a shell and does not quote the path.
 _SAFE_PATH = re.compile(r"[\w./:\\@+,-]+", re.ASCII)
 
 
+class Server(NamedTuple):
+    """What ``common.embedded_postgres.server`` prints: how to connect, and the path of psql."""
+
+    host: str
+    port: int
+    psql: str
+
+
+class DatabaseClient(client.DatabaseClient):
+    """``dbshell``: the package's own psql, connected to its server."""
+
+    def runshell(self, parameters: Iterable[str]) -> None:
+        settings = self.connection.settings_dict
+        server = start_server(settings["OPTIONS"]["data_directory"])
+        settings.update(HOST=server.host, PORT=server.port, USER="postgres")
+        self.executable_name = server.psql
+        super().runshell(parameters)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    client_class = DatabaseClient
+
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
-        host, port = start_server(params.pop("data_directory"))
-        return params | {"user": "postgres", "host": host, "port": port}
+        server = start_server(params.pop("data_directory"))
+        return params | {"user": "postgres", "host": server.host, "port": server.port}
 
 
 @cache
-def start_server(data_directory: Path) -> tuple[str, int]:
-    """Start PostgreSQL unless it runs, and keep it until this process ends: its host and port."""
+def start_server(data_directory: Path) -> Server:
+    """Start PostgreSQL unless it runs, and keep it running until this process ends."""
     directory = safe_directory(data_directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     keeper = subprocess.Popen(  # noqa: S603 - our own module
@@ -49,8 +71,7 @@ def start_server(data_directory: Path) -> tuple[str, int]:
     line = keeper.stdout.readline() if keeper.stdout else ""
     if not line:
         raise OperationalError("The embedded PostgreSQL did not start; the reason is above.")
-    host, port = json.loads(line)
-    return host, port
+    return Server(*json.loads(line))
 
 
 def safe_directory(data_directory: Path) -> Path:

@@ -1,7 +1,7 @@
 """Run the PostgreSQL of a data directory for as long as standard input stays open.
 
-``python -m common.embedded_postgres.server DIRECTORY`` prints a line with the folder of the
-server's socket (or its host) and its port, as JSON. The process that started it holds the other
+``python -m common.embedded_postgres.server DIRECTORY`` prints one line of JSON: the folder of the
+server's socket (or its host), its port, and the path of psql. The process that started it holds the other
 end of standard input. The kernel closes that however the process ends, even when it is killed, so
 PostgreSQL never outlives the last process that uses it.
 """
@@ -26,7 +26,8 @@ def main(data_directory: Path) -> None:
     # It ignores itself, so that no change of .gitignore adds a database to Git.
     (data_directory / ".gitignore").write_text("*\n")
     info = server.get_postmaster_info()
-    print(json.dumps([str(info.socket_dir or info.hostname), info.port]), flush=True)  # noqa: T201 - the answer
+    answer = [str(info.socket_dir or info.hostname), info.port, str(server.bin_path / "psql")]
+    print(json.dumps(answer), flush=True)  # noqa: T201 - the process that started this reads it
     sys.stdin.read()
 
 

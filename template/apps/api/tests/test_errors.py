@@ -1,8 +1,17 @@
 """Every error is JSON, in the client's language, and says what to do."""
 
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from pytest_django import Settings
+from rest_framework import exceptions
 from rest_framework.test import APIClient
+from rest_framework.throttling import SimpleRateThrottle
+
+from apps.user import services
+from apps.user.models import User
+from apps.user.tokens import issue_jwt
 
 LOGIN = "/api/v1/auth/login/"
 
@@ -54,6 +63,37 @@ def test_no_such_endpoint(api: APIClient, settings: Settings, path: str, debug: 
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("detail", "body"),
+    [
+        ("Too late.", {"detail": "Too late.", "code": "invalid"}),
+        (["Too late.", "Too big."], {"detail": "Too late. Too big.", "code": "invalid"}),
+        ([], {"detail": "Invalid input.", "code": "invalid"}),
+        ({"detail": "Too late."}, {"detail": "Too late.", "code": "invalid"}),
+        ({"day": "Too late."}, {"day": ["Too late."]}),
+        ({"day": ["Too late."]}, {"day": ["Too late."]}),
+        ({"trip": {"day": ["Too late."]}}, {"trip": {"day": ["Too late."]}}),
+        ({"trips": [{}, {"day": ["Late."]}]}, {"trips": {"1": {"day": ["Late."]}}}),
+        ([{}, {"day": ["Too late."]}], {"1": {"day": ["Too late."]}}),
+    ],
+)
+def test_every_shape_of_an_error_is_as_documented(
+    api: APIClient,
+    monkeypatch: pytest.MonkeyPatch,
+    detail: Any,
+    body: dict[str, Any],
+) -> None:
+    def fail(**kwargs: str) -> None:
+        raise exceptions.ValidationError(detail)
+
+    monkeypatch.setattr("apps.user.services.login", fail)
+    schema = api.get("/api/schema/?format=json").json()
+    english = {"Accept-Language": "en"}
+    response = api.post(LOGIN, {"email": "a@example.com", "password": "x"}, headers=english)
+    assert (response.status_code, response.json()) == (400, body)
+    jsonschema.validate(response.json(), {**schema, "$ref": "#/components/schemas/Error"})
+
+
 def test_a_forgotten_slash(api: APIClient) -> None:
     response = api.post(LOGIN.rstrip("/"), {}, headers={"Accept-Language": "en"})
     assert response.status_code == 404
@@ -97,3 +137,46 @@ def test_the_language_is_the_clients(api: APIClient, language: str, message: str
     body = {"email": "a@example.com", "password": "x"}
     response = api.post(LOGIN, body, headers={"Accept-Language": language})
     assert response.json()["detail"] == message
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("Bearer abc", "Token inválido ou expirado."),
+        ("ended", "Sessão encerrada. Entre novamente."),
+    ],
+)
+def test_a_refused_token_is_explained(
+    api: APIClient, user: User, header: str, message: str
+) -> None:
+    if header == "ended":
+        header = f"Bearer {issue_jwt(user).token}"
+        services.logout(user)
+    response = api.get(
+        "/api/v1/users/me/", headers={"Authorization": header, "Accept-Language": "pt-BR"}
+    )
+    assert (response.status_code, response.json()["detail"]) == (401, message)
+
+
+def test_a_throttled_request_is_answered_with_the_time_to_wait(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "1/hour")
+    portuguese = {"Accept-Language": "pt-BR"}
+    body = {"email": "a@example.com", "password": "x"}
+    responses = [api.post(LOGIN, body, headers=portuguese) for _ in range(2)]
+    assert responses[1].status_code == 429
+    seconds = responses[1].headers["Retry-After"]
+    assert responses[1].json() == {
+        "detail": f"Muitas requisições. Tente novamente em {seconds} segundos.",
+        "code": "throttled",
+    }
+
+
+@pytest.mark.parametrize("phone", ["123", "+55 11 1", "phone"])
+def test_a_wrong_phone_number_is_answered_with_a_right_one(user_api: APIClient, phone: str) -> None:
+    response = user_api.get("/api/v1/users/me/")
+    path = f"/api/v1/users/{response.json()['user']['id']}/"
+    response = user_api.patch(path, {"phone": phone}, headers={"Accept-Language": "pt-BR"})
+    assert response.status_code == 400
+    assert "+55 11 96123-4567" in response.json()["phone"][0]

@@ -33,6 +33,25 @@ def test_not_ready(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert response.json()["checks"]["database"] == "unavailable"
 
 
+def check_nothing_else() -> State:
+    raise AssertionError("The database is away, which this check would wait for as well.")
+
+
+def test_readiness_ends_with_the_first_check_that_fails(
+    api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(connection, "cursor", fail)
+    settings.READINESS_CHECKS = {
+        "database": "apps.api.health.check_database",
+        "other": f"{__name__}.check_nothing_else",
+    }
+    response = api.get("/api/v1/health/ready/")
+    assert response.json() == {"status": "unavailable", "checks": {"database": "unavailable"}}
+
+
 def check_queue() -> State:
     return "warning"
 

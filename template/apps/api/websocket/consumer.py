@@ -65,7 +65,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             try:
                 await super().__call__(scope, receive, send)
             except RedisError as error:
-                logger.warning("redis_unavailable", error=str(error))
+                logger.warning("redis_unavailable", error=error)
                 await self.shut(CloseCode.TRY_AGAIN_LATER)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
@@ -151,7 +151,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             except AuthenticationFailed:
                 return CloseCode.NOT_AUTHENTICATED
             except (DatabaseFailure, RedisError) as error:
-                logger.warning("websocket_not_checked", error=str(error))
+                logger.warning("websocket_not_checked", error=error)
                 if time.monotonic() - checked_at > lease_seconds():
                     return CloseCode.TRY_AGAIN_LATER
             else:
@@ -171,7 +171,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         try:
             await database_sync_to_async(leave_place)(user, self._holder)
         except DatabaseFailure as error:
-            logger.warning("websocket_place_not_left", error=str(error))
+            logger.warning("websocket_place_not_left", error=error)
 
     def _log(self) -> None:
         credentials = self.scope["credentials"]

@@ -65,7 +65,7 @@ class _Watch:
             while True:
                 await redis.blpop([f"{self._layer.prefix}:watch"], timeout=5)
         except RedisError as error:
-            logger.warning("redis_lost", error=str(error), connections=len(self._callbacks))
+            logger.warning("redis_lost", error=error, connections=len(self._callbacks))
             callbacks, self._callbacks = self._callbacks, set()
             for callback in callbacks:
                 callback()
@@ -81,7 +81,7 @@ def check_channel_layer() -> State:
     try:
         async_to_sync(_ping)(channel_layers[DEFAULT_CHANNEL_LAYER])
     except (RedisError, TimeoutError) as error:
-        logger.warning("redis_unavailable", error=str(error))
+        logger.warning("redis_unavailable", error=error)
         return "warning"
     return "ok"
 

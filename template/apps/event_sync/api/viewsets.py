@@ -4,7 +4,9 @@ from typing import NoReturn
 
 from django.db import transaction
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -24,7 +26,9 @@ class EventSyncApiView(APIView):
     permission_classes = [IsSqsAuthenticated]
     throttle_scope = "event-sync"
 
-    @extend_schema(request=ConfirmationSerializer, responses=ConfirmedSerializer)
+    @extend_schema(
+        summary="Confirm an event", request=ConfirmationSerializer, responses=ConfirmedSerializer
+    )
     def post(self, request: Request) -> Response:
         """Confirm an event: once takes effect, and the same again changes nothing.
 
@@ -45,4 +49,4 @@ class EventSyncApiView(APIView):
         if not throttle.allow_request(request, self):
             self.throttled(request, throttle.wait() or 0)
         logger.warning("event_sync_key_refused")
-        super().permission_denied(request, message, code)
+        raise NotAuthenticated(_("Invalid key."))

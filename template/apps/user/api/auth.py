@@ -71,7 +71,9 @@ class AuthView(APIView):
 class LoginView(AuthView):
     throttle_scope = "login"
 
-    @extend_schema(request=LoginSerializer, responses=AuthenticatedSerializer, auth=[])
+    @extend_schema(
+        summary="Log in", request=LoginSerializer, responses=AuthenticatedSerializer, auth=[]
+    )
     def post(self, request: Request) -> Response:
         user = services.login(**self.read(LoginSerializer))
         return Response(authenticated(user, issue_jwt(user)))
@@ -82,7 +84,12 @@ class RegisterView(AuthView):
 
     throttle_scope = "register"
 
-    @extend_schema(request=RegisterSerializer, responses={201: AuthenticatedSerializer}, auth=[])
+    @extend_schema(
+        summary="Register",
+        request=RegisterSerializer,
+        responses={201: AuthenticatedSerializer},
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         user, issued = services.register(**self.read(RegisterSerializer))
         if not settings.REGISTER_RETURNS_CONFIRM_TOKEN:
@@ -94,7 +101,12 @@ class ConfirmEmailView(AuthView):
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]
 
-    @extend_schema(request=TokenSerializer, responses=AuthenticatedSerializer, auth=[])
+    @extend_schema(
+        summary="Confirm an e-mail address",
+        request=TokenSerializer,
+        responses=AuthenticatedSerializer,
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         user = services.confirm_email(**self.read(TokenSerializer))
         return Response(authenticated(user, issue_jwt(user)))
@@ -105,7 +117,12 @@ class ResendConfirmationView(AuthView):
 
     throttle_scope = "mail"
 
-    @extend_schema(request=EmailSerializer, responses=MessageSerializer, auth=[])
+    @extend_schema(
+        summary="Send the confirmation e-mail again",
+        request=EmailSerializer,
+        responses=MessageSerializer,
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         email = self.read(EmailSerializer)["email"]
         tasks.resend_confirmation.enqueue(email, get_language())
@@ -117,7 +134,12 @@ class ForgotPasswordView(AuthView):
 
     throttle_scope = "mail"
 
-    @extend_schema(request=EmailSerializer, responses=MessageSerializer, auth=[])
+    @extend_schema(
+        summary="Ask for a new password",
+        request=EmailSerializer,
+        responses=MessageSerializer,
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         email = self.read(EmailSerializer)["email"]
         tasks.forgot_password.enqueue(email, get_language())
@@ -128,7 +150,12 @@ class ResetPasswordView(AuthView):
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]
 
-    @extend_schema(request=ResetPasswordSerializer, responses=AuthenticatedSerializer, auth=[])
+    @extend_schema(
+        summary="Set a new password with a token",
+        request=ResetPasswordSerializer,
+        responses=AuthenticatedSerializer,
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         user = services.reset_password(**self.read(ResetPasswordSerializer))
         return Response(authenticated(user, issue_jwt(user)))
@@ -142,7 +169,11 @@ class ChangePasswordView(AuthView):
     throttle_scope = "password"
     throttle_classes = [AccountThrottle]
 
-    @extend_schema(request=ChangePasswordSerializer, responses=AuthenticatedSerializer)
+    @extend_schema(
+        summary="Change the password",
+        request=ChangePasswordSerializer,
+        responses=AuthenticatedSerializer,
+    )
     def post(self, request: AuthenticatedRequest) -> Response:
         user = services.change_password(request.user, **self.read(ChangePasswordSerializer))
         return Response(authenticated(user, issue_jwt(user)))
@@ -155,7 +186,7 @@ class LogoutView(AuthView):
     permission_classes = [IsAuthenticated]
     throttle_classes = []
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(summary="Log out", request=None, responses={204: None})
     def post(self, request: AuthenticatedRequest) -> Response:
         services.logout(request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)

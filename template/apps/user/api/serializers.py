@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
 from phonenumber_field.serializerfields import PhoneNumberField
 from rest_framework import serializers
 
@@ -23,6 +25,7 @@ PROFILE = ("email", "first_name", "last_name", "phone", "gender", "date_of_birth
 ACCESS = ("groups", "user_permissions")
 
 
+@extend_schema_field({"type": "string", "maxLength": 128, "example": "green-tram-42-to-lisbon"})
 class PasswordField(serializers.CharField):
     """A password as it was typed: outer spaces belong to it. OWASP ASVS 5.0: 6.2.8, 6.2.9."""
 
@@ -36,12 +39,19 @@ class PasswordField(serializers.CharField):
         )
 
 
+@extend_schema_field({"type": "string", "example": "+5511961234567"})
+class PhoneField(PhoneNumberField):  # type: ignore[misc]  # it has no types
+    default_error_messages = {
+        "invalid": _("Enter a valid phone number, for example +55 11 96123-4567.")
+    }
+
+
 class ProfileSerializer(serializers.ModelSerializer[User]):
     """The part of a user that its owner writes."""
 
     # Uniqueness is the service's to check: it also tells the address's owner.
     email = serializers.EmailField(max_length=254)
-    phone = PhoneNumberField(required=False, allow_blank=True, help_text="E.164: +5511961234567")
+    phone = PhoneField(required=False, allow_blank=True)
 
     class Meta:
         model = User

@@ -3,7 +3,7 @@
 from django.db.models import QuerySet
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticated
@@ -29,6 +29,13 @@ class NewAddressThrottle(AccountThrottle):
         return super().get_cache_key(request, view)
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List the user"),
+    retrieve=extend_schema(summary="Read the user"),
+    update=extend_schema(summary="Replace the user's data"),
+    partial_update=extend_schema(summary="Change some of the user's data"),
+    destroy=extend_schema(summary="Delete the user"),
+)
 @method_decorator(never_cache, name="dispatch")
 class UserViewSet(
     mixins.ListModelMixin,
@@ -50,7 +57,7 @@ class UserViewSet(
         own = User.objects.filter(pk=self.request.user.pk)
         return own.prefetch_related("groups", "user_permissions")
 
-    @extend_schema(responses=AuthenticatedSerializer)
+    @extend_schema(summary="Read the user and the token", responses=AuthenticatedSerializer)
     @action(detail=False)
     def me(self, request: AuthenticatedRequest) -> Response:
         """The user of the token, the token itself, and the seconds that it still has."""

@@ -1,0 +1,168 @@
+"""Production logs name a fault and hold no secret, whoever logs it. OWASP ASVS 5.0: 16.2.5."""
+
+import io
+import json
+import logging
+import logging.config
+import smtplib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection
+from rest_framework.test import APIClient
+from structlog import get_logger
+
+from api_core.logs import logging_config
+from apps.user.models import User
+from apps.user.tests.factories import make_user
+from apps.user.tokens import confirm_email_token, issue_jwt
+from common.tracebacks import describe_error
+
+EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
+
+type Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """Log as in production, and return the lines as objects."""
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
+    stream = io.StringIO()
+    config = logging_config(logging.INFO, as_json=True)
+    configurator = logging.config.DictConfigurator(config)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(configurator.configure_formatter(config["formatters"]["structured"]))
+    handler.addFilter(configurator.configure_filter(config["filters"]["safe"]))
+    logging.getLogger().addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger().removeHandler(handler)
+
+
+def test_a_failed_request_is_logged_without_its_data(
+    api: APIClient, db: None, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*, email: str, password: str) -> None:
+        try:
+            int(password)
+        except ValueError as error:
+            raise RuntimeError(f"{email} {password}") from error
+
+    monkeypatch.setattr("apps.user.services.login", fail)
+    response = api.post("/api/v1/auth/login/", {"email": EMAIL, "password": PASSWORD})
+    assert response.status_code == 500
+    (failed,) = [line for line in lines() if line["event"] == "request_failed"]
+    assert "int(password)" in failed["exception"]
+    assert failed["exception"].splitlines()[-1] == "RuntimeError"
+    assert PASSWORD not in json.dumps(lines())
+    assert EMAIL not in json.dumps(lines())
+
+
+def test_a_database_error_is_described_without_the_row(db: None, lines: Lines) -> None:
+    make_user(email=EMAIL)
+    with pytest.raises(IntegrityError) as raised:
+        User.objects.create(email=EMAIL)
+    get_logger().warning("not_stored", error=raised.value)
+    logging.getLogger("library").error("Not stored: %s", raised.value)
+    assert "unique" in lines()[0]["error"].lower()
+    assert "unique" in lines()[1]["event"].lower()
+    assert EMAIL not in json.dumps(lines())
+
+
+def test_a_data_error_is_described_without_the_value(db: None) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite casts everything")
+    with pytest.raises(Exception, match="a secret") as raised:
+        connection.cursor().execute("SELECT %s::int", ["a secret"])
+    assert describe_error(raised.value) == (
+        "django.db.utils.DataError: psycopg.errors.InvalidTextRepresentation: 22P02"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "description"),
+    [
+        (ValueError("a secret"), "ValueError"),
+        (KeyError("a secret"), "KeyError"),
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "ConnectionRefusedError: Connection refused",
+        ),
+        (AttributeError("no attribute 'x'"), "AttributeError: no attribute 'x'"),
+        (smtplib.SMTPDataError(554, b"No " + EMAIL.encode()), "smtplib.SMTPDataError: 554"),
+        (smtplib.SMTPRecipientsRefused({EMAIL: (550, b"no")}), "smtplib.SMTPRecipientsRefused"),
+    ],
+)
+def test_only_a_message_without_data_is_logged(error: Exception, description: str) -> None:
+    assert describe_error(error) == description
+
+
+def test_what_looks_like_a_secret_is_redacted(lines: Lines, user: User) -> None:
+    secrets = [
+        "postgres://app:hunter2@db/app",
+        issue_jwt(user).token,
+        confirm_email_token.issue(user).token,
+        EMAIL,
+        "joão@exämple.com",
+        "GET /admin/user/user/?q=ana%40example.com&o=1",
+    ]
+    for secret in secrets:
+        logging.getLogger("library").error("Refused:\n%s", secret)
+    logged = [line["event"] for line in lines()]
+    assert logged[0] == "Refused:\npostgres://[redacted]db/app"
+    assert logged[1:5] == ["Refused:\n[redacted]"] * 4
+    assert logged[5] == "Refused:\nGET /admin/user/user/?q=[redacted]&o=1"
+
+
+@pytest.mark.parametrize("long", ["a", "a:", "%40", "eyJ", "://:", "a@", "\\"])
+def test_a_long_line_is_redacted_in_one_pass(lines: Lines, long: str) -> None:
+    """A quadratic pattern takes half a minute for this line."""
+    logging.getLogger("library").error(long * 50_000)
+    assert len(lines()) == 1
+
+
+def test_what_ends_a_process_or_a_thread_is_logged(lines: Lines) -> None:
+    def fail() -> None:
+        raise RuntimeError(PASSWORD)
+
+    try:
+        fail()
+    except RuntimeError as error:
+        sys.excepthook(RuntimeError, error, error.__traceback__)
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    assert [line["event"] for line in lines()] == ["process_failed", "thread_failed"]
+    assert all(line["exception"].endswith("\nRuntimeError") for line in lines())
+
+
+def test_errors_with_a_circular_cause_are_logged(lines: Lines) -> None:
+    first, second = ValueError(), ExceptionGroup("both", [KeyError("a secret")])
+    first.__cause__, second.__cause__ = second, first
+    logging.getLogger("library").error("Failed", exc_info=first)
+    assert lines()[0]["exception"].endswith("\nValueError")
+    assert "KeyError" in lines()[0]["exception"]
+
+
+def test_libraries_do_not_log_their_debugging() -> None:
+    """Some log headers and bodies."""
+    config = logging_config(logging.DEBUG, as_json=True)
+    assert config["root"]["level"] == logging.INFO
+    assert config["loggers"]["apps"]["level"] == logging.DEBUG
+
+
+def test_the_line_of_a_request_names_the_user(
+    user_api: APIClient, user: User, lines: Lines
+) -> None:
+    user_api.get("/api/v1/users/me/")
+    assert lines()[-1]["user_id"] == user.pk
+
+
+def test_a_session_cookie_costs_no_query_for_the_log(api: APIClient, lines: Lines) -> None:
+    """Without a database: the test has none."""
+    api.cookies["sessionid"] = "abcdefghijklmnopqrstuvwxyz012345"
+    assert api.get("/api/v1/health/").status_code == 200
+    assert [line["event"] for line in lines()] == ["request_finished"]
