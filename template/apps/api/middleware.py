@@ -32,8 +32,8 @@ class RequestBodyMiddleware:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         try:
-            _check_charset(environ)
             _check_body(environ)
+            _check_charset(environ)
         except (APIException, OSError) as error:
             environ[_REFUSAL] = error if isinstance(error, APIException) else ParseError()
             environ |= {"CONTENT_TYPE": "", "CONTENT_LENGTH": "0", "wsgi.input": BytesIO()}
@@ -85,6 +85,8 @@ def _check_charset(environ: "WSGIEnvironment") -> None:
     except ValueError as error:
         raise UnsupportedMediaType(content_type) from error
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        # uvicorn resets a connection that it closes with a part of the body unread.
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         raise UnsupportedMediaType(content_type)
 
 
