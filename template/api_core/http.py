@@ -12,7 +12,10 @@ from django.conf import settings
 
 from api_core.wsgi import application
 
-_wsgi: Any = WSGIMiddleware(application, workers=settings.WEB_THREADS)
+_wsgi: Any = WSGIMiddleware(
+    application,  # type: ignore[arg-type]  # a2wsgi has its own types for WSGI
+    workers=settings.WEB_THREADS,
+)
 
 
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
