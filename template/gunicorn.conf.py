@@ -1,7 +1,7 @@
 """How gunicorn serves: https://gunicorn.org/reference/settings/
 
-BIND and PORT say where it listens, WEB_CONCURRENCY sets the number of processes. Options of the
-command line win over this file.
+BIND and PORT say where it listens, WEB_CONCURRENCY sets the number of processes, WEB_THREADS of
+threads in each. Options of the command line win over this file.
 """
 
 import os
@@ -57,7 +57,12 @@ def when_ready(arbiter: Any) -> None:
 host = os.environ.get("BIND", "0.0.0.0")  # noqa: S104 - a container is reached from outside
 bind = f"{host}:{os.environ.get('PORT', '8000')}"
 worker_class = Worker
-threads = 4
+threads = int(os.environ.get("WEB_THREADS", "10"))
+
+# Django reads X-Forwarded-Proto itself. No client may choose the path or the scheme: gunicorn
+# would believe SCRIPT_NAME, PATH_INFO and X-Forwarded-Ssl from this machine.
+forwarded_allow_ips = ""
+forwarder_headers = ""
 
 # Load the application before the processes start: a wrong setting then stops the server with
 # its message, instead of each process in turn.

@@ -110,6 +110,23 @@ class Server:
                 received += data
         return bytes(received)
 
+    def request(self, line: str, *headers: str, body: bytes = b"") -> tuple[int, str]:
+        """Send a request written by hand, forwarded by a proxy: the response's status and body."""
+        number = next(_networks)
+        lines = [
+            f"{line} HTTP/1.1",
+            "Host: 127.0.0.1",
+            "X-Forwarded-Proto: https",
+            f"X-Forwarded-For: 198.18.{number // 256}.{number % 256}",
+            "Connection: close",
+            *headers,
+        ]
+        if "Transfer-Encoding: chunked" not in headers:
+            lines.append(f"Content-Length: {len(body)}")
+        received = self.raw("\r\n".join([*lines, "", ""]).encode("latin-1") + body, timeout=5)
+        head, _blank_line, text = received.partition(b"\r\n\r\n")
+        return int(head.split()[1]), text.decode(errors="replace")
+
     def log(self) -> str:
         """Return everything that the service's processes have logged until now."""
         return (self.service.folder / "program.log").read_text()
@@ -131,10 +148,10 @@ def running_service(folder: Path, kind: str, **variables: str) -> Iterator[Servi
 
 
 @contextmanager
-def serving(service: Service, name: str, **variables: str) -> Iterator[Server]:
+def serving(service: Service, name: str, *, prefix: str = "", **variables: str) -> Iterator[Server]:
     """Start a web server of a running service by its own script."""
     server = Server(name, service, free_port())
     own = {"BIND": "127.0.0.1", "PORT": str(server.port), "SERVER": name, "WEB_CONCURRENCY": "1"}
     with started("./start_server.sh", cwd=service.folder, **service.variables | own | variables):
-        wait_for(f"{server.url}/api/v1/health/")
+        wait_for(f"{server.url}{prefix}/api/v1/health/")
         yield server

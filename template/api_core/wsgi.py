@@ -1,4 +1,4 @@
-"""The WSGI application: ``gunicorn api_core.wsgi:application``."""
+"""The WSGI application: all HTTP, under every server. ``gunicorn api_core.wsgi:application``."""
 
 import os
 
@@ -9,4 +9,9 @@ from api_core.env import exit_on_bad_variable
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api_core.settings.prod")
 
 with exit_on_bad_variable():
-    application = get_wsgi_application()
+    django_application = get_wsgi_application()
+
+# It uses settings: it can be imported once Django is set up.
+from apps.api.middleware import RequestBodyMiddleware
+
+application = RequestBodyMiddleware(django_application)

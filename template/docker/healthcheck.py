@@ -11,5 +11,6 @@ from http.client import HTTPConnection
 # Any other Host header is refused; ".example.com" stands for each name under it.
 host = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost").split(",")[0].strip()
 server = HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "8000")), timeout=4)
-server.request("GET", "/api/v1/health/", headers={"Host": host.removeprefix(".")})
+path = os.environ.get("SCRIPT_NAME", "") + "/api/v1/health/"
+server.request("GET", path, headers={"Host": host.removeprefix(".")})
 sys.exit(server.getresponse().status != 200)
