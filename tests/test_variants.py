@@ -212,6 +212,10 @@ def test_production_names_what_it_refuses(variant: Variant, name: str, value: st
     assert_refused(variant, name, value)
 
 
+def test_production_refuses_an_smtp_login_in_clear(variant: Variant) -> None:
+    assert_refused(variant, "EMAIL_PORT", "25", named="EMAIL_HOST_USER")
+
+
 @pytest.mark.parametrize("option", REFUSED_WITH)
 def test_production_names_what_an_option_refuses(variant: Variant, option: str) -> None:
     for name, value in REFUSED_WITH[option]:
@@ -221,14 +225,14 @@ def test_production_names_what_an_option_refuses(variant: Variant, option: str) 
             assert not [file for file, text in variant.texts().items() if name in text]
 
 
-def assert_refused(variant: Variant, name: str, value: str) -> None:
+def assert_refused(variant: Variant, name: str, value: str, named: str = "") -> None:
     production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
     environment = {**production, name: value} if value else without(production, name)
     with variant.dotenv(), pytest.raises(Failed) as failed:
         variant.manage("check", **environment)
     header, line = str(failed.value).splitlines()[-2:]
     assert header == "Configuration error in api_core.settings.prod:"
-    assert line.startswith(f"  {name}: ")
+    assert line.startswith(f"  {named or name}: ")
     assert "Traceback" not in str(failed.value)
 
 

@@ -97,11 +97,12 @@ def sender(value: str) -> None:
         raise ValidationError("Needs an e-mail address: Name <name@example.com>") from error
 
 
-def encrypted_login(host: str, port: int) -> Callable[[str], None]:
+def encrypted_login(host: str, port: int | None) -> Callable[[str], None]:
     """Refuse to log in to this SMTP server if the password would cross a network in clear."""
 
     def validate(username: str) -> None:
-        if username and port not in {465, 587} and host not in LOOPBACK:
+        # None is a port that was refused itself.
+        if username and port not in {465, 587, None} and host not in LOOPBACK:
             raise ValidationError("Would be sent in clear. Set EMAIL_PORT to 587 or 465 for TLS.")
 
     return validate
