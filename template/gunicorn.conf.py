@@ -10,6 +10,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+import api_core.env  # noqa: F401 - it loads .env
 from api_core.listening import DRAIN, hear, refuse_newcomers
 
 
@@ -54,8 +55,11 @@ def when_ready(arbiter: Any) -> None:
     stop_at_once, arbiter.stop = arbiter.stop, stop
 
 
-host = os.environ.get("BIND", "0.0.0.0")  # noqa: S104 - a container is reached from outside
-bind = f"{host}:{os.environ.get('PORT', '8000')}"
+host = os.environ.get("BIND") or "0.0.0.0"  # noqa: S104 - a container is reached from outside
+host = f"[{host.strip('[]')}]" if ":" in host else host
+bind = f"{host}:{os.environ.get('PORT') or '8000'}"
+# gunicorn reads this one by itself, but before .env is loaded.
+workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_class = Worker
 threads = int(os.environ.get("WEB_THREADS", "10"))
 

@@ -109,6 +109,11 @@ def test_its_settings_leave_nothing_to_say(running: Containers) -> None:
     assert "no issues (0 silenced)" in check
 
 
+def test_the_proxy_on_the_machine_is_counted(running: Containers) -> None:
+    code = "from django.conf import settings; print(settings.NUM_PROXIES)"
+    assert running.shell(code) == "1"
+
+
 def test_it_can_change_nothing(running: Containers) -> None:
     assert running.execute("id", "-u").strip() == "10001"
     for path in ("/app/api_core/x", "/opt/venv/x", "/etc/x", "/app/staticfiles/x"):
@@ -184,7 +189,10 @@ def test_a_missing_variable_is_named_in_one_line(image: Containers, role: str) -
     assert "DATABASE_URL" in required
     for name in required:
         ended = start(image, role, **{key: given[key] for key in given.keys() - {name}})
-        fault = f'Configuration error: Environment variable "{name}" not set\n'
+        fault = (
+            "Configuration error in api_core.settings.prod:\n"
+            f"  {name}: Environment variable not set.\n"
+        )
         assert (ended.returncode, ended.stdout + ended.stderr) == (1, fault)
 
 

@@ -4,6 +4,8 @@ import json
 import re
 import secrets
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from itertools import combinations
 from pathlib import Path
@@ -80,6 +82,9 @@ REFUSED_WITH = {
     "use_event_sync": [("SQS_QUEUE_URL", ""), ("SQS_QUEUE_URL", "events")],
 }
 
+# What start_server.sh and gunicorn.conf.py read.
+READ_BY_SERVERS = {"BIND", "PORT", "WEB_CONCURRENCY"}
+
 # What boto3 reads by itself, and a program that prints what it has read.
 READ_BY_BOTO3 = {
     "AWS_ACCESS_KEY_ID": "key-id",
@@ -115,6 +120,17 @@ class Variant:
 
     def manage(self, *command: str, **variables: str) -> str:
         return self.run("python", "manage.py", *command, **variables)
+
+    @contextmanager
+    def dotenv(self, text: str = "") -> Iterator[None]:
+        """Put this text in the place of .env for as long as the block."""
+        file = self.folder / ".env"
+        own = file.read_text()
+        file.write_text(text)
+        try:
+            yield
+        finally:
+            file.write_text(own)
 
     def texts(self) -> dict[Path, str]:
         """The files that go into Git."""
@@ -174,14 +190,18 @@ def test_production_settings(variant: Variant) -> None:
     [
         ("DJANGO_SECRET_KEY", ""),
         ("DJANGO_SECRET_KEY", "short"),
+        ("DJANGO_SECRET_KEY_FALLBACKS", f"{secrets.token_urlsafe(64)},,"),
         ("DJANGO_ALLOWED_HOSTS", ""),
         ("DJANGO_ALLOWED_HOSTS", "*"),
+        ("DJANGO_ALLOWED_HOSTS", "https://api.example.com"),
+        ("DJANGO_ALLOWED_HOSTS", "api.example.com:443"),
         ("DATABASE_URL", ""),
         ("DATABASE_URL", "oracle"),
         ("DATABASE_URL", "mysql://db.example.com/service"),
         ("URL_BASE", "http://api.example.com"),
         ("EMAIL_HOST", ""),
         ("EMAIL_PORT", "smtp"),
+        ("DEFAULT_FROM_EMAIL", "noreply"),
         ("NUM_PROXIES", "-1"),
         ("DJANGO_DEBUG", "true"),
         ("REGISTER_RETURNS_CONFIRM_TOKEN", "true"),
@@ -189,6 +209,10 @@ def test_production_settings(variant: Variant) -> None:
 )
 def test_production_names_what_it_refuses(variant: Variant, name: str, value: str) -> None:
     assert_refused(variant, name, value)
+
+
+def test_production_refuses_an_smtp_login_in_clear(variant: Variant) -> None:
+    assert_refused(variant, "EMAIL_PORT", "25", named="EMAIL_HOST_USER")
 
 
 @pytest.mark.parametrize("option", REFUSED_WITH)
@@ -200,17 +224,14 @@ def test_production_names_what_an_option_refuses(variant: Variant, option: str) 
             assert not [file for file, text in variant.texts().items() if name in text]
 
 
-def assert_refused(variant: Variant, name: str, value: str) -> None:
-    (variant.folder / ".env").rename(variant.folder / ".env.away")
+def assert_refused(variant: Variant, name: str, value: str, named: str = "") -> None:
     production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
     environment = {**production, name: value} if value else without(production, name)
-    try:
-        with pytest.raises(Failed) as failed:
-            variant.manage("check", **environment)
-    finally:
-        (variant.folder / ".env.away").rename(variant.folder / ".env")
-    line = str(failed.value).splitlines()[-1]
-    assert line.startswith(f'Configuration error: Environment variable "{name}" ')
+    with variant.dotenv(), pytest.raises(Failed) as failed:
+        variant.manage("check", **environment)
+    header, line = str(failed.value).splitlines()[-2:]
+    assert header == "Configuration error in api_core.settings.prod:"
+    assert line.startswith(f"  {named or name}: ")
     assert "Traceback" not in str(failed.value)
 
 
@@ -218,8 +239,40 @@ def without(variables: dict[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in variables.items() if key != name}
 
 
+def test_the_example_names_everything_that_production_requires(variant: Variant) -> None:
+    """With the secrets filled in, nothing else of the example is taken for a value of production."""
+    example = (variant.folder / ".env.example").read_text()
+    secret_key = f"DJANGO_SECRET_KEY={secrets.token_urlsafe(64)}"
+    assert re.findall(r"^[^#\s].*", example, re.MULTILINE) == [
+        "DJANGO_SETTINGS_MODULE=api_core.settings.dev"
+    ]
+    filled = example.replace("settings.dev\n", "settings.prod\n", 1)
+    filled = filled.replace("#DJANGO_SECRET_KEY=", secret_key)
+    with variant.dotenv(filled), pytest.raises(Failed) as failed:
+        variant.manage("check", "--deploy")
+    _command, status, header, *lines = str(failed.value).splitlines()
+    assert (status, header) == ("exit 1", "Configuration error in api_core.settings.prod:")
+    missing = {"DJANGO_ALLOWED_HOSTS", "URL_BASE", "DATABASE_URL", "EMAIL_HOST"}
+    if variant.answers["use_channels"]:
+        missing.add("REDIS_URL")
+    if variant.answers["use_event_sync"]:
+        missing.add("SQS_QUEUE_URL")
+    assert sorted(lines) == sorted(f"  {name}: Environment variable not set." for name in missing)
+
+
 def test_its_own_tests(variant: Variant) -> None:
-    variant.run("pytest", "--quiet")
+    """They pass, whatever .env and the shell contain."""
+    names = variables_of(variant)
+    # These choose the servers that the tests run on.
+    exported = set(names) - {"DATABASE_URL", "REDIS_URL"}
+    with variant.dotenv("".join(f"{name}=hostile\n" for name in names)):
+        variant.run("pytest", "--quiet", **dict.fromkeys(exported, "hostile"))
+
+
+def variables_of(variant: Variant) -> list[str]:
+    """Return the names of the variables in .env.example."""
+    example = (variant.folder / ".env.example").read_text()
+    return re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, flags=re.MULTILINE)
 
 
 def needed(variant: Variant, requirements: list[str]) -> set[str]:
@@ -275,19 +328,22 @@ def test_no_secret_goes_into_git(variant: Variant) -> None:
 
 def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None:
     texts = variant.texts()
-    example = texts[Path(".env.example")]
-    listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, flags=re.MULTILINE)
+    listed = variables_of(variant)
     read = re.compile(r"""\benv\.\w+\(\s*"([A-Z0-9_]+)\"""")
     code = "".join(text for file, text in texts.items() if file.suffix == ".py")
-    elsewhere = {"DJANGO_SETTINGS_MODULE"}
+    elsewhere = {"DJANGO_SETTINGS_MODULE"} | READ_BY_SERVERS
+    if variant.answers["use_channels"]:
+        elsewhere.add("SERVER")
     if variant.answers["use_event_sync"]:
         said = variant.run("python", "-c", BOTO3_READS, **READ_BY_BOTO3)
         assert said.split() == list(READ_BY_BOTO3.values())
         elsewhere |= READ_BY_BOTO3.keys()
+        if variant.answers["use_docker"]:
+            elsewhere.add("COMPOSE_PROFILES")
     in_containers = "".join(text for file, text in texts.items() if "docker" in file.as_posix())
     substituted = re.findall(r"\$\{([A-Z0-9_]+):-", in_containers)
     assert len(listed) == len(set(listed))
-    assert set(listed) - elsewhere == {*read.findall(code), *substituted}
+    assert set(listed) == {*read.findall(code), *substituted, *elsewhere}
 
 
 def test_it_does_not_look_generated(variant: Variant) -> None:

@@ -1,53 +1,114 @@
-"""The environment: variables of the process first, then the file ``.env``.
+"""The environment, with the variables of ``.env``, and validators for production's values.
 
-The validators below are for production, where a weak value is as wrong as none.
+Importing this module loads ``.env`` into ``os.environ``, where every library finds it too.
 """
 
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from django.core.exceptions import ValidationError as InvalidAddressError
+from django.core.validators import EmailValidator
+from dotenv import load_dotenv
 from environs import Env, EnvError, ValidationError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
-env = Env()
-env.read_env(str(BASE_DIR / ".env"), recurse=False)
+
+def load_env_file(path: Path) -> None:
+    """Load a file into the environment, which wins over the file."""
+    try:
+        # Without interpolation, "$" in a password stays as written. Windows begins UTF-8 with a mark.
+        load_dotenv(path, interpolate=False, encoding="utf-8-sig")
+    except OSError as error:
+        sys.exit(f"Configuration error: {path} cannot be read: {error.strerror}")
+    except ValueError:  # bytes that are not UTF-8, or a NUL, as in UTF-16
+        sys.exit(f"Configuration error: {path} is not encoded in UTF-8")
+
+
+load_env_file(BASE_DIR / ".env")
+
+# Settings read everything before they use it: env.seal() then raises one error that lists every
+# variable that is missing or invalid. https://github.com/sloria/environs#deferred-validation
+env = Env(eager=False)
 
 
 @contextmanager
 def exit_on_bad_variable() -> Iterator[None]:
-    """Turn a missing or refused variable into one line that names it, and exit status 1."""
+    """Exit with status 1 and one line for each variable that is missing or invalid."""
     try:
         yield
     except EnvError as error:
-        sys.exit("Configuration error: " + re.sub(r"\['(.*)'\]", r"\1", str(error)))
+        found = getattr(error, "error_messages", None)
+        lines = (
+            [f"{name}: {' '.join(dict.fromkeys(map(str, said)))}" for name, said in found.items()]
+            if isinstance(found, dict)
+            else [str(error)]
+        )
+        module = os.environ.get("DJANGO_SETTINGS_MODULE")
+        sys.exit("\n  ".join([f"Configuration error in {module}:", *lines]))
 
 
 def strong_secret(value: str) -> None:
     """Refuse a key that can be guessed (Django's own bounds, security.W009)."""
     if len(value) < 50 or len(set(value)) < 5 or "insecure" in value:
-        raise ValidationError("needs 50 random characters or more")
+        raise ValidationError("Needs 50 random characters or more.")
 
 
-def named_hosts(hosts: list[str]) -> None:
-    """Refuse no host at all, and the wildcard that accepts every Host header."""
-    if not any(hosts) or "*" in hosts:
-        raise ValidationError("needs the host names of this service, without *")
+def strong_secrets(values: list[str]) -> None:
+    """Refuse an empty list, and any key that can be guessed."""
+    if not values:
+        raise ValidationError("Has no key. Leave it out if there are no former keys.")
+    for value in values:
+        strong_secret(value)
+
+
+def host_names(hosts: list[str]) -> None:
+    """Refuse what never matches a Host header, and the wildcard that matches every one."""
+    name = re.compile(r"\.?\w([\w.-]*\w)?|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+    if not (hosts and all(map(name.fullmatch, hosts))):
+        raise ValidationError("Needs host names without a scheme, a port or *: api.example.com")
 
 
 def https_url(value: str) -> None:
     """Refuse an address whose links would carry tokens in clear over a network."""
-    url = urlsplit(value)
-    local = url.scheme == "http" and url.hostname in {"localhost", "127.0.0.1"}
+    error = ValidationError("Needs a URL that starts with https://.")
+    try:
+        url = urlsplit(value)
+    except ValueError:
+        raise error from None
+    local = url.scheme == "http" and url.hostname in LOOPBACK
     if not (url.hostname and (url.scheme == "https" or local)):
-        raise ValidationError("needs a URL that starts with https://")
+        raise error
 
 
-def switched_off(value: bool) -> None:  # noqa: FBT001 - a validator gets its value alone
+def sender(value: str) -> None:
+    """Refuse a From header that mail servers refuse."""
+    _name, address = parseaddr(value)
+    try:
+        EmailValidator(allowlist=[])(address if value.isprintable() else "")
+    except InvalidAddressError as error:
+        raise ValidationError("Needs an e-mail address: Name <name@example.com>") from error
+
+
+def encrypted_login(host: str, port: int | None) -> Callable[[str], None]:
+    """Refuse to log in to this SMTP server if the password would cross a network in clear."""
+
+    def validate(username: str) -> None:
+        # None is a port that was refused itself.
+        if username and port not in {465, 587, None} and host not in LOOPBACK:
+            raise ValidationError("Would be sent in clear. Set EMAIL_PORT to 587 or 465 for TLS.")
+
+    return validate
+
+
+def switched_off(value: bool) -> None:  # noqa: FBT001 - a validator only gets its value
     """Refuse a development switch in production."""
     if value:
-        raise ValidationError("must be off in production")
+        raise ValidationError("Must be off in production.")

@@ -62,7 +62,7 @@ def is_fifo(queue_url: str) -> bool:
     return queue_url.endswith(".fifo")
 
 
-class SqsManager:
+class SqSManager:
     """Messages to the queue of ``settings.SQS_QUEUE_URL``."""
 
     @staticmethod

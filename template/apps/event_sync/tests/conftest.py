@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -36,6 +37,10 @@ def sqs_address() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def to_sqs(sqs_address: str) -> Iterator[Network]:
     with network(sqs_address) as opened, pytest.MonkeyPatch.context() as patch:
+        # Neither a profile nor a region of the developer's own.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_ENDPOINT_URL_SQS", opened.address)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")

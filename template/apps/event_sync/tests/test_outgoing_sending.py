@@ -18,7 +18,7 @@ from apps.event_sync.sending import (
     settle,
 )
 from apps.event_sync.tests.outgoing import Network
-from common.sqs.sqs_sync import NotAcknowledgedError, SqsManager, sqs_client
+from common.sqs.sqs_sync import NotAcknowledgedError, SqSManager, sqs_client
 
 URL = "http://127.0.0.1/123456789012/events"
 
@@ -228,7 +228,7 @@ def test_a_single_message(stub: Stubber, settings: Any) -> None:
     body = '{"a": "é"}'
     expected = {"QueueUrl": URL, "MessageBody": body}
     stub.add_response("send_message", {"MessageId": "m1"}, expected)
-    assert SqsManager.send({"a": "é"}) == "m1"
+    assert SqSManager.send({"a": "é"}) == "m1"
 
 
 def test_a_single_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
@@ -236,14 +236,14 @@ def test_a_single_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
     expected = {"QueueUrl": ANY, "MessageBody": ANY, "MessageGroupId": "default"}
     expected["MessageDeduplicationId"] = hashlib.sha256(b'{"a": 1}').hexdigest()
     stub.add_response("send_message", {"MessageId": "m1"}, expected)
-    assert SqsManager.send({"a": 1}) == "m1"
+    assert SqSManager.send({"a": 1}) == "m1"
 
 
 def test_a_single_message_that_gets_no_id(stub: Stubber, settings: Any) -> None:
     settings.SQS_QUEUE_URL = URL
     stub.add_response("send_message", {})
     with pytest.raises(NotAcknowledgedError):
-        SqsManager.send({"a": 1})
+        SqSManager.send({"a": 1})
 
 
 def test_a_client_is_made_once(sqs: Network) -> None:

@@ -1,0 +1,18 @@
+"""The SMTP server that sends e-mails."""
+
+from typing import Any
+
+
+def smtp_mailers(host: str, port: int, username: str, password: str) -> dict[str, Any]:
+    """Return ``MAILERS``. Port 465 is TLS from the first byte, 587 after STARTTLS (RFC 8314)."""
+    backend = "django.core.mail.backends.smtp.EmailBackend"
+    options = {
+        "host": host,
+        "port": port,
+        "username": username,
+        "password": password,
+        "use_ssl": port == 465,
+        "use_tls": port == 587,
+        "timeout": 10,
+    }
+    return {"default": {"BACKEND": backend, "OPTIONS": options}}

@@ -1,0 +1,32 @@
+"""A proxy that ``NUM_PROXIES`` does not count."""
+
+import pytest
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from pytest_django import Settings
+from structlog.testing import capture_logs
+
+from apps.api.proxies import UncountedProxyMiddleware
+
+
+def respond(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok")
+
+
+def test_an_uncounted_proxy_is_logged_once(rf: RequestFactory) -> None:
+    middleware = UncountedProxyMiddleware(respond)
+    with capture_logs() as logs:
+        middleware(rf.get("/"))
+        assert not logs
+        for _request in range(2):
+            response = middleware(rf.get("/", headers={"X-Forwarded-For": "192.0.2.1"}))
+            assert response.content == b"ok"
+    assert [line["event"] for line in logs] == ["proxy_not_counted"]
+    assert "192.0.2.1" not in str(logs)
+
+
+def test_a_counted_proxy_needs_no_middleware(settings: Settings) -> None:
+    settings.NUM_PROXIES = 1
+    with pytest.raises(MiddlewareNotUsed):
+        UncountedProxyMiddleware(respond)
