@@ -51,8 +51,11 @@ class Mailboxes(MessageHandler):
         while len(self.received[to]) < number:
             assert time.monotonic() < deadline, f"{to} has received {len(self.received[to])}"
             time.sleep(0.05)
-        plain, _html = self.received[to][number - 1].get_payload()
-        return str(plain.get_payload(decode=True).decode())
+        message = self.received[to][number - 1]
+        (text,) = [part for part in message.walk() if part.get_content_type() == "text/plain"]
+        payload = text.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        return payload.decode()
 
 
 @contextmanager
