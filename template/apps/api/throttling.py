@@ -49,7 +49,7 @@ def seconds_to_wait(key: str, limit: int, seconds: int) -> int:
     A window of ``seconds`` starts with its first try.
     """
     now = time.time()
-    values = {"key": key, "now": now, "limit": limit, "seconds": float(seconds)}
+    values: dict[str, str | float] = {"key": key, "now": now, "limit": limit, "seconds": float(seconds)}
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
         if row := cursor.fetchone():
