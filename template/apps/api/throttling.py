@@ -26,7 +26,7 @@ _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 # A refused request changes nothing, and returns no row.
 _COUNT = """
     INSERT INTO api_counter AS counter (key, count, expires_at)
-    VALUES (%(key)s, 1, %(now)s + %(seconds)s)
+    VALUES (%(key)s, 1, %(expires_at)s)
     ON CONFLICT (key) DO UPDATE SET
         count = CASE WHEN counter.expires_at > %(now)s THEN counter.count + 1 ELSE 1 END,
         expires_at = CASE WHEN counter.expires_at > %(now)s
@@ -49,7 +49,7 @@ def seconds_to_wait(key: str, limit: int, seconds: int) -> int:
     A window of ``seconds`` starts with its first try.
     """
     now = time.time()
-    values: dict[str, str | float] = {"key": key, "now": now, "limit": limit, "seconds": float(seconds)}
+    values = {"key": key, "now": now, "expires_at": now + seconds, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
         if row := cursor.fetchone():
