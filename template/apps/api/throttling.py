@@ -49,9 +49,10 @@ def seconds_to_wait(key: str, limit: int, seconds: int) -> int:
     A window of ``seconds`` starts with its first try.
     """
     now = time.time()
-    values = {"key": key, "now": now, "expires_at": now + seconds, "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, values)
+        cursor.execute(
+            _COUNT, {"key": key, "now": now, "expires_at": now + seconds, "limit": limit}
+        )
         if row := cursor.fetchone():
             if row[0] == 1 and next(_windows) % PRUNE_EVERY == 0:
                 cursor.execute(_PRUNE, [now])
