@@ -64,6 +64,7 @@ from api_core.settings.dev import *
 
 WEBSOCKET_ECHO_NEEDS_USER = True
 WEBSOCKET_MESSAGES = 10**9
+WEBSOCKET_CONNECTION_BYTES = 10**15
 """
 
 WITH_PLAIN_ECHO = """

@@ -19,6 +19,7 @@ from api_core.settings.dev import *
 DEBUG = False
 WEBSOCKET_MAX_MESSAGE_BYTES = 2**25
 WEBSOCKET_MESSAGES = 10**9
+WEBSOCKET_CONNECTION_BYTES = 10**15
 """
 
 

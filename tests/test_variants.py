@@ -79,7 +79,12 @@ DATABASE_URLS = {
 # What production refuses where an option is chosen.
 REFUSED_WITH = {
     "use_channels": [("REDIS_URL", ""), ("REDIS_URL", "localhost:6379")],
-    "use_event_sync": [("SQS_QUEUE_URL", ""), ("SQS_QUEUE_URL", "events")],
+    "use_event_sync": [
+        ("SQS_QUEUE_URL", ""),
+        ("SQS_QUEUE_URL", "events"),
+        ("APP_KEY", "q"),
+        ("APP_KEY_FALLBACKS", "q"),
+    ],
 }
 
 # What start_server.sh and gunicorn.conf.py read.
