@@ -1,7 +1,7 @@
-"""The e-mails of this application. Their texts stand in ``templates/communication/email/``.
+"""The e-mails of this application. Their texts are in ``templates/communication/email/``.
 
-The values are made when an e-mail leaves, so no token is ever stored, and its lifetime starts
-then. ``None`` means that there is nothing left to say.
+The values are computed when an e-mail is sent, so no token is ever stored, and its lifetime starts
+then. ``None`` means that the e-mail is not needed any more.
 """
 
 from datetime import datetime
@@ -13,7 +13,12 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.communication.kinds import email_kind
 from apps.user.models import User
-from apps.user.tokens import confirm_email_token, reset_password_token
+from apps.user.tokens import (
+    cancel_new_email_token,
+    confirm_email_token,
+    confirm_new_email_token,
+    reset_password_token,
+)
 
 Values = dict[str, str]
 
@@ -49,14 +54,59 @@ def active_user(user_id: int) -> User | None:
 )
 def confirm_email(user_id: int, email: str) -> Values | None:
     user = active_user(user_id)
-    waiting = user and (user.pending_email or (not user.email_confirmed_at and user.email))
-    # The token confirms the address that waits now: it must not go to an earlier one.
-    if user is None or waiting != email:
+    if user is None or user.email != email or user.email_confirmed_at:
         return None
     token, expired_at = confirm_email_token.issue(user)
     return {
         "first_name": user.first_name,
         "confirm_url": page_url("confirm_email", token),
+        "hours": str(expired_at // 3600),
+    }
+
+
+@email_kind(
+    "confirm_new_email",
+    label=_("Confirm a new e-mail address"),
+    placeholders={
+        "first_name": "Ana",
+        "confirm_url": "https://example.com/confirm_new_email/#token=sample",
+        "hours": "24",
+    },
+)
+def confirm_new_email(user_id: int, new_email: str) -> Values | None:
+    user = active_user(user_id)
+    # The token confirms the address that waits now: it must not go to an earlier one.
+    if user is None or user.pending_email != new_email:
+        return None
+    token, expired_at = confirm_new_email_token.issue(user)
+    return {
+        "first_name": user.first_name,
+        "confirm_url": page_url("confirm_new_email", token),
+        "hours": str(expired_at // 3600),
+    }
+
+
+@email_kind(
+    "new_email_requested",
+    label=_("A new e-mail address was requested"),
+    placeholders={
+        "first_name": "Ana",
+        "new_email": "b***@example.com",
+        "requested_at": "31/01/2026 12:00",
+        "cancel_url": "https://example.com/cancel_new_email/#token=sample",
+        "hours": "24",
+    },
+)
+def new_email_requested(user_id: int, new_email: str, at: str) -> Values | None:
+    user = active_user(user_id)
+    if user is None or user.pending_email != new_email:
+        return None
+    token, expired_at = cancel_new_email_token.issue(user)
+    return {
+        "first_name": user.first_name,
+        "new_email": masked(new_email),
+        "requested_at": local_time(at),
+        "cancel_url": page_url("cancel_new_email", token),
         "hours": str(expired_at // 3600),
     }
 
@@ -72,7 +122,7 @@ def confirm_email(user_id: int, email: str) -> Values | None:
 )
 def reset_password(user_id: int, email: str) -> Values | None:
     user = active_user(user_id)
-    if user is None or user.email != email:
+    if user is None or user.email != email or not user.has_usable_password():
         return None
     token, expired_at = reset_password_token.issue(user)
     return {
@@ -135,3 +185,13 @@ def account_exists(user_id: int) -> Values | None:
     if user is None:
         return None
     return {"first_name": user.first_name, "reset_page_url": page_url("forgot_password")}
+
+
+@email_kind(
+    "account_deleted",
+    label=_("The account was deleted"),
+    placeholders={"deleted_at": "31/01/2026 12:00"},
+)
+def account_deleted(at: str) -> Values:
+    # No name: it belongs to the account that is gone.
+    return {"deleted_at": local_time(at)}

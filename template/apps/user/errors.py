@@ -1,5 +1,11 @@
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, ValidationError
+from rest_framework import status
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    PermissionDenied,
+    ValidationError,
+)
 
 
 class WrongCredentialsError(AuthenticationFailed):
@@ -16,7 +22,7 @@ class EmailNotConfirmedError(PermissionDenied):
 
 class InvalidTokenError(ValidationError):
     def __init__(self) -> None:
-        super().__init__({"token": [_("This link is not valid, or no longer.")]}, "invalid_token")
+        super().__init__({"token": [_("This link is invalid or has expired.")]}, "invalid_token")
 
 
 class EmailTakenError(ValidationError):
@@ -27,4 +33,22 @@ class EmailTakenError(ValidationError):
 
 class WrongPasswordError(ValidationError):
     def __init__(self) -> None:
-        super().__init__({"current_password": [_("This is not your password.")]}, "wrong_password")
+        super().__init__({"current_password": [_("The current password is wrong.")]}, "wrong_password")
+
+
+class CurrentPasswordRequiredError(APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = _("Send your current password as well to change the e-mail address.")
+    default_code = "current_password_required"
+
+
+class CurrentPasswordWrongError(APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = _("The current password is wrong.")
+    default_code = "wrong_password"
+
+
+class StaffAccountError(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = _("Staff accounts cannot be deleted here. Ask another administrator.")
+    default_code = "staff_account"

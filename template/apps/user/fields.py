@@ -1,14 +1,34 @@
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
 from django.db import models
+
+from common.email_addresses import normalise_email
+
+
+def validate_mailbox(value: str) -> None:
+    """Refuse an address that can never receive mail."""
+    try:
+        normalise_email(value)
+    except ValueError as error:
+        raise ValidationError(EmailValidator.message, code=EmailValidator.code) from error
 
 
 class LowercaseEmailField[Set = str, Get = str](models.EmailField[Set, Get]):
-    """An e-mail address, lower-case wherever it is stored or looked for."""
+    """An e-mail address, in one spelling wherever it is stored or looked for."""
+
+    default_validators = [validate_mailbox]
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)
-        return value.lower() if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return normalise_email(value)
+        except ValueError:
+            # A row from before addresses were checked, or a search that finds nothing.
+            return value.lower()
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:  # noqa: FBT001 - Django's own signature
         value = self.get_prep_value(super().pre_save(model_instance, add))

@@ -1,10 +1,10 @@
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +14,25 @@ from apps.user.fields import LowercaseEmailField
 from apps.user.validators import validate_not_in_the_future
 
 
-class UserManager(BaseUserManager["User"]):
+# Whoever changes one of these means to shut someone out.
+_ENDS_SESSIONS = frozenset({"is_active", "password"})
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    def update(self, **values: Any) -> int:
+        """Update the rows. A new ``is_active`` or ``password`` ends their sessions, as in ``save``."""
+        if not _ENDS_SESSIONS & values.keys():
+            return super().update(**values)
+        with transaction.atomic(using=self.db):
+            # Read first: the update may change which rows the filter matches.
+            users = list(self.values_list("pk", flat=True))
+            count = super().update(**{"pending_email": None, **values})
+            for pk in users:
+                self.model.objects.filter(pk=pk).update(session_id=uuid.uuid4())
+        return count
+
+
+class UserManager(BaseUserManager.from_queryset(UserQuerySet)["User"]):  # type: ignore[misc]
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Store a user whose e-mail address still waits to be confirmed."""
         user = self.model(email=email, **fields)
@@ -62,7 +80,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May enter the admin."))
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now, editable=False)
 
-    # What a JWT names. A new value ends every token issued before.
+    # What a JWT and an admin session name. A new value ends all of them.
     session_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -85,18 +103,37 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
     def end_sessions(self) -> None:
-        """Let no JWT issued until now be accepted again, once the user is saved."""
+        """End every JWT, admin session and e-mailed link of the user once the user is saved.
+
+        This includes a change of the address that waits: a thief may have asked for it.
+        """
         self.session_id = uuid.uuid4()
+        self.pending_email = None
 
     def set_password(self, raw_password: str | None) -> None:
         super().set_password(raw_password)
         self.end_sessions()
 
+    def set_unusable_password(self) -> None:
+        super().set_unusable_password()
+        self.end_sessions()
+
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        # Django saves the password alone when it renews its hash.
-        if update_fields is not None and "password" in update_fields:
-            update_fields = {*update_fields, "session_id"}
-        super().save(*args, update_fields=update_fields, **kwargs)
+        """Save the user. Saving an inactive one ends its sessions for good."""
+        changed = None if update_fields is None else set(update_fields)
+        if not self.is_active and (changed is None or "is_active" in changed):
+            self.end_sessions()
+        if changed is not None and changed & _ENDS_SESSIONS:
+            changed |= {"session_id", "pending_email"}
+        super().save(*args, update_fields=changed, **kwargs)
+
+    def get_session_auth_hash(self) -> str:
+        """Return what a Django session must match, so that ``end_sessions`` ends it as well."""
+        return f"{super().get_session_auth_hash()}{self.session_id.hex}"
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        for auth_hash in super().get_session_auth_fallback_hash():
+            yield f"{auth_hash}{self.session_id.hex}"
 
     def get_full_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()

@@ -13,5 +13,11 @@ urlpatterns = [
         TemplateView.as_view(template_name=f"user/{page}.html"),
         name=f"page-{page}",
     )
-    for page in ("confirm_email", "reset_password", "forgot_password")
+    for page in (
+        "confirm_email",
+        "confirm_new_email",
+        "cancel_new_email",
+        "reset_password",
+        "forgot_password",
+    )
 ]

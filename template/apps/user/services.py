@@ -1,7 +1,7 @@
-"""All that changes a user. Views call these; so may commands, tasks and tests.
+"""Everything that changes a user. Views call these functions; commands, tasks and tests may too.
 
 Functions that take a one-time token lock the user's row while they check and use it, so that
-two requests at once cannot both succeed.
+two concurrent requests cannot both succeed.
 """
 
 from typing import Any
@@ -19,14 +19,25 @@ from structlog import get_logger
 
 from apps.communication.services import queue_email
 from apps.user.errors import (
+    CurrentPasswordRequiredError,
+    CurrentPasswordWrongError,
     EmailNotConfirmedError,
     EmailTakenError,
     InvalidTokenError,
+    StaffAccountError,
     WrongCredentialsError,
     WrongPasswordError,
 )
 from apps.user.models import User
-from apps.user.tokens import IssuedToken, OneTimeToken, confirm_email_token, reset_password_token
+from apps.user.tokens import (
+    IssuedToken,
+    OneTimeToken,
+    cancel_new_email_token,
+    confirm_email_token,
+    confirm_new_email_token,
+    reset_password_token,
+)
+from common.email_addresses import normalise_email
 
 logger = get_logger(__name__)
 
@@ -42,7 +53,7 @@ def register(*, email: str, password: str, **profile: Any) -> tuple[User, Issued
     try:
         with transaction.atomic():
             user = User.objects.create_user(email, password, **profile)
-            _queue_confirmation(user)
+            _queue_if_known("confirm_email", user)
     except IntegrityError as error:
         raise EmailTakenError from error
     logger.info("user_registered", user=user.pk)
@@ -50,31 +61,51 @@ def register(*, email: str, password: str, **profile: Any) -> tuple[User, Issued
 
 
 def resend_confirmation(*, email: str) -> None:
-    """Send the confirmation again, where the address belongs to an account that still needs it."""
-    user = User.objects.filter(
-        email=email, email_confirmed_at=None, pending_email=None, is_active=True
-    ).first()
-    if user:
-        _queue_confirmation(user)
+    """Send the confirmation again if the address belongs to an account that still needs it."""
+    user = _account_of(email)
+    if user and user.email_confirmed_at:
+        user = None
+    _queue_if_known("confirm_email", user)
 
 
 def confirm_email(*, token: str) -> User:
-    """Confirm the address that the token was sent to, and make it the user's.
+    """Confirm the address of a registration. Raises ``InvalidTokenError``."""
+    with transaction.atomic():
+        user = _lock_user(confirm_email_token, token)
+        user.email_confirmed_at = timezone.now()
+        user.save(update_fields=["email_confirmed_at"])
+    logger.info("email_confirmed", user=user.pk)
+    return user
 
-    Raises ``InvalidTokenError``; ``EmailTakenError`` where somebody else has registered it since.
+
+def confirm_new_email(*, token: str) -> None:
+    """Replace the user's address with the one that the token was sent to, and end every session.
+
+    Raises ``InvalidTokenError``; ``EmailTakenError`` if someone else has registered it since.
     """
     try:
         with transaction.atomic():
-            user = _lock_user(confirm_email_token, token)
-            if user.pending_email:
-                _tell_old_address(user)
-                user.email, user.pending_email = user.pending_email, None
-            user.email_confirmed_at = timezone.now()
-            user.save(update_fields=["email", "pending_email", "email_confirmed_at"])
+            user = _lock_user(confirm_new_email_token, token)
+            if user.pending_email is None:
+                raise InvalidTokenError
+            context = {**_happened_now(user), "new_email": user.pending_email}
+            queue_email("address_changed", to=user.email, context=context)
+            user.email, user.email_confirmed_at = user.pending_email, timezone.now()
+            _end_sessions(user, "email", "email_confirmed_at")
     except IntegrityError as error:
         raise EmailTakenError from error
-    logger.info("email_confirmed", user=user.pk)
-    return user
+    logger.info("email_changed", user=user.pk)
+
+
+def cancel_new_email(*, token: str) -> None:
+    """Drop a change of the address that its owner did not ask for, and end every session.
+
+    Raises ``InvalidTokenError``.
+    """
+    with transaction.atomic():
+        user = _lock_user(cancel_new_email_token, token)
+        _end_sessions(user)
+    logger.warning("email_change_cancelled", user=user.pk)
 
 
 def login(*, email: str, password: str) -> User:
@@ -96,23 +127,42 @@ def login(*, email: str, password: str) -> User:
 
 
 def logout(user: User) -> None:
-    """End every JWT of the user."""
-    user.end_sessions()
-    user.save(update_fields=["session_id"])
+    """End every session of the user: JWTs, the admin site, and a change of the address that waits."""
+    _end_sessions(user)
     logger.info("logout", user=user.pk)
 
 
+def end_sessions(user: User) -> None:
+    """End every session of the user, as an administrator may."""
+    _end_sessions(user)
+    logger.info("sessions_ended", user=user.pk)
+
+
+def delete_account(user: User) -> None:
+    """Delete the user and send a notice to the address.
+
+    Raises ``StaffAccountError`` for staff, superusers, and users with entries in the admin's log,
+    which would be deleted as well: so a service cannot lose its last superuser or its audit trail.
+    """
+    with transaction.atomic():
+        user = get_object_or_404(User.objects.select_for_update(), pk=user.pk)
+        if user.is_staff or user.is_superuser or user.logentry_set.exists():
+            raise StaffAccountError
+        pk, at = user.pk, timezone.now().isoformat()
+        queue_email("account_deleted", to=user.email, context={"at": at})
+        user.delete()
+    logger.info("account_deleted", user=pk)
+
+
 def forgot_password(*, email: str) -> IssuedToken | None:
-    """Send the e-mail that resets the password, where the address has an active account.
+    """Send the e-mail that resets the password if the address has an active account.
 
     Returns a token like the one in the e-mail, for tests. It must not reach the API's client.
     """
-    user = User.objects.filter(email=email, is_active=True).first()
-    if user is None:
-        return None
-    queue_email("reset_password", to=user.email, context={"user_id": user.pk, "email": user.email})
-    logger.info("password_forgotten", user=user.pk)
-    return reset_password_token.issue(user)
+    user = _account_of(email)
+    _queue_if_known("reset_password", user)
+    logger.info("password_forgotten", user=user and user.pk)
+    return user and reset_password_token.issue(user)
 
 
 @transaction.atomic
@@ -140,21 +190,26 @@ def change_password(user: User, *, current_password: str, password: str) -> User
     return user
 
 
-def update_profile(user: User, *, email: str | None = None, **profile: Any) -> User:
+def update_profile(
+    user: User, *, email: str | None = None, current_password: str = "", **profile: Any
+) -> User:
     """Store changes of a user's own data. A new e-mail address waits to be confirmed.
 
-    Raises ``EmailTakenError``, after telling the address's owner.
+    Only a new address needs the current password. Raises ``CurrentPasswordRequiredError``,
+    ``CurrentPasswordWrongError``; ``EmailTakenError`` after telling the address's owner.
     """
-    for field, value in profile.items():
-        setattr(user, field, value)
-    changed = list(profile)
+    changes = dict(profile)
     if email is not None:
-        user.pending_email = _new_address(user, email)
-        changed.append("pending_email")
+        changes["pending_email"] = _new_address(user, normalise_email(email), current_password)
     with transaction.atomic():
-        user.save(update_fields=changed)
-        if email is not None and user.pending_email:
-            _queue_confirmation(user)
+        # By the session as well: a logout or a new password meanwhile wins.
+        own_row = User.objects.select_for_update().filter(session_id=user.session_id)
+        user = get_object_or_404(own_row, pk=user.pk)
+        for field, value in changes.items():
+            setattr(user, field, value)
+        user.save(update_fields=list(changes))
+        if changes.get("pending_email"):
+            _announce_new_address(user)
     return user
 
 
@@ -182,12 +237,29 @@ def _set_password(user: User, password: str) -> None:
     logger.info("password_changed", user=user.pk)
 
 
-def _new_address(user: User, email: str) -> str | None:
-    email = email.lower()
+def _end_sessions(user: User, *changed: str) -> None:
+    user.end_sessions()
+    user.save(update_fields=[*changed, "session_id", "pending_email"])
+
+
+def _new_address(user: User, email: str, current_password: str) -> str | None:
     if email == user.email:
         return None
+    if not current_password:
+        raise CurrentPasswordRequiredError
+    if not user.check_password(current_password):
+        logger.warning("email_change_refused", user=user.pk)
+        raise CurrentPasswordWrongError
     _refuse_taken(email)
     return email
+
+
+def _announce_new_address(user: User) -> None:
+    """Ask the new address for a confirmation, and send the old one a link that cancels the change."""
+    context = {"user_id": user.pk, "new_email": user.pending_email}
+    queue_email("confirm_new_email", to=str(user.pending_email), context=context)
+    queue_email("new_email_requested", to=user.email, context=context | _happened_now(user))
+    logger.info("email_change_requested", user=user.pk)
 
 
 def _refuse_taken(email: str) -> None:
@@ -197,14 +269,19 @@ def _refuse_taken(email: str) -> None:
         raise EmailTakenError
 
 
-def _queue_confirmation(user: User) -> None:
-    address = user.pending_email or user.email
-    queue_email("confirm_email", to=address, context={"user_id": user.pk, "email": address})
+def _account_of(email: str) -> User | None:
+    """Return the active account of an address; not one whose password an administrator disabled."""
+    user = User.objects.filter(email=email, is_active=True).first()
+    return user if user and user.has_usable_password() else None
 
 
-def _tell_old_address(user: User) -> None:
-    context = {**_happened_now(user), "new_email": user.pending_email}
-    queue_email("address_changed", to=user.email, context=context)
+def _queue_if_known(kind: str, user: User | None) -> None:
+    """Queue an e-mail to the user. If there is none, queue one that no one gets.
+
+    The request does the same work for known and unknown addresses, and stores only known ones.
+    """
+    user_id, email = (user.pk, user.email) if user else (0, "")
+    queue_email(kind, to=email, context={"user_id": user_id, "email": email})
 
 
 def _happened_now(user: User) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Tokens: the JWT that opens the API, and the one-time tokens that e-mails carry.
 
-A one-time token is signed (``django.core.signing``), salted with its purpose, so that no kind
-opens another's door, and holds a fingerprint of the state that it is meant to change. Using it
-changes that state: so it works once, and it dies with the state that it was made for.
+A one-time token is signed (``django.core.signing``) with its purpose as the salt, so that no kind
+works for another purpose. It contains a fingerprint of the state that it changes, so it works once.
+The fingerprint includes the session: what ends a user's sessions also ends the tokens.
 OWASP ASVS 5.0: 6.4.1, 6.4.3, 7.2.1, 9.1.1, 9.2.2.
 """
 
@@ -71,14 +71,24 @@ class OneTimeToken:
 
     def _fingerprint(self, user: User) -> str:
         # Not to be guessed from outside: the password's hash in it has a random salt.
-        state = repr((user.pk, user.password, user.is_active, *self._state(user)))
+        state = repr((user.pk, user.password, user.session_id, *self._state(user)))
         return hashlib.sha256(state.encode()).hexdigest()
 
 
 confirm_email_token = OneTimeToken(
     "confirm_email",
     settings.CONFIRM_EMAIL_LIFETIME,
-    lambda user: (user.email, user.pending_email, user.email_confirmed_at),
+    lambda user: (user.email, user.email_confirmed_at),
+)
+confirm_new_email_token = OneTimeToken(
+    "confirm_new_email",
+    settings.CONFIRM_EMAIL_LIFETIME,
+    lambda user: (user.email, user.pending_email),
+)
+cancel_new_email_token = OneTimeToken(
+    "cancel_new_email",
+    settings.CONFIRM_EMAIL_LIFETIME,
+    lambda user: (user.email, user.pending_email),
 )
 reset_password_token = OneTimeToken(
     "reset_password", settings.RESET_PASSWORD_LIFETIME, lambda user: (user.email,)

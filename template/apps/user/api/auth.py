@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.decorators import method_decorator
-from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from drf_spectacular.utils import extend_schema
@@ -23,7 +22,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.tokens import AccessToken
 
 from apps.api.throttling import AccountThrottle, AddressThrottle
-from apps.user import services, tasks
+from apps.user import services
 from apps.user.api.serializers import (
     AuthenticatedSerializer,
     ChangePasswordSerializer,
@@ -100,27 +99,49 @@ class ConfirmEmailView(AuthView):
         return Response(authenticated(user, issue_jwt(user)))
 
 
+class ConfirmNewEmailView(AuthView):
+    """Replaces the address and ends every session. The answer holds nothing of the user."""
+
+    throttle_scope = "token"
+    throttle_classes = [AddressThrottle]
+
+    @extend_schema(request=TokenSerializer, responses=MessageSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        services.confirm_new_email(**self.read(TokenSerializer))
+        return Response({"message": _("Your e-mail address has been changed. Log in again.")})
+
+
+class CancelNewEmailView(AuthView):
+    """Drops a change of the address that waits and ends every session."""
+
+    throttle_scope = "token"
+    throttle_classes = [AddressThrottle]
+
+    @extend_schema(request=TokenSerializer, responses=MessageSerializer, auth=[])
+    def post(self, request: Request) -> Response:
+        services.cancel_new_email(**self.read(TokenSerializer))
+        return Response({"message": _("The change has been cancelled. Choose a new password.")})
+
+
 class ResendConfirmationView(AuthView):
-    """The same answer for every address, whether it has an account or not."""
+    """Responds in the same way for every address, whether it has an account or not."""
 
     throttle_scope = "mail"
 
     @extend_schema(request=EmailSerializer, responses=MessageSerializer, auth=[])
     def post(self, request: Request) -> Response:
-        email = self.read(EmailSerializer)["email"]
-        tasks.resend_confirmation.enqueue(email, get_language())
+        services.resend_confirmation(**self.read(EmailSerializer))
         return Response({"message": _("Email sent successfully")})
 
 
 class ForgotPasswordView(AuthView):
-    """The same answer for every address, whether it has an account or not."""
+    """Responds in the same way for every address, whether it has an account or not."""
 
     throttle_scope = "mail"
 
     @extend_schema(request=EmailSerializer, responses=MessageSerializer, auth=[])
     def post(self, request: Request) -> Response:
-        email = self.read(EmailSerializer)["email"]
-        tasks.forgot_password.enqueue(email, get_language())
+        services.forgot_password(**self.read(EmailSerializer))
         return Response({"message": _("Email sent successfully")})
 
 
@@ -149,7 +170,7 @@ class ChangePasswordView(AuthView):
 
 
 class LogoutView(AuthView):
-    """Ends every token of the user, on every device."""
+    """Ends every token and admin session of the user, on every device."""
 
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]

@@ -1,12 +1,15 @@
-"""What of a user goes in and out. Read-only is all that a user may see and not write."""
+"""The fields of a user that the API reads and returns. Users may see read-only ones, not write them."""
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from phonenumber_field.serializerfields import PhoneNumberField
 from rest_framework import serializers
 
 from apps.user import services
 from apps.user.models import User
+from apps.user.validators import MAX_PASSWORD_LENGTH
+from common.email_addresses import MAX_LENGTH, normalise_email
 
 NEVER_SHOWN = ("password", "session_id")
 READ_ONLY = (
@@ -26,22 +29,58 @@ ACCESS = ("groups", "user_permissions")
 class PasswordField(serializers.CharField):
     """A password as it was typed: outer spaces belong to it. OWASP ASVS 5.0: 6.2.8, 6.2.9."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, max_length: int = MAX_PASSWORD_LENGTH, **kwargs: Any) -> None:
         super().__init__(
             write_only=True,
             trim_whitespace=False,
-            max_length=128,
+            max_length=max_length,
             style={"input_type": "password"},
             **kwargs,
         )
 
 
+class CurrentPasswordField(PasswordField):
+    """A password that is set. Longer ones than today's could be set in the admin once."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=4096, **kwargs)
+
+
+class EmailAddressField(serializers.EmailField):
+    """An e-mail address that can receive mail, in its one spelling."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_LENGTH, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        value: str = super().to_internal_value(data)
+        try:
+            return normalise_email(value)
+        except ValueError:
+            self.fail("invalid")
+
+
+class KnownEmailAddressField(EmailAddressField):
+    """The same for login: accounts from before addresses were checked may have another one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        try:
+            return super().to_internal_value(data)
+        except serializers.ValidationError:
+            return str(serializers.EmailField.to_internal_value(self, data))
+
+
 class ProfileSerializer(serializers.ModelSerializer[User]):
     """The part of a user that its owner writes."""
 
-    # Uniqueness is the service's to check: it also tells the address's owner.
-    email = serializers.EmailField(max_length=254)
-    phone = PhoneNumberField(required=False, allow_blank=True, help_text="E.164: +5511961234567")
+    # The service checks that it is unique: it also sends a notice to the address's owner.
+    email = EmailAddressField()
+    phone = PhoneNumberField(
+        required=False,
+        allow_blank=True,
+        help_text="E.164: +5511961234567",
+        error_messages={"invalid": _("Enter a phone number such as +55 11 96123-4567.")},
+    )
 
     class Meta:
         model = User
@@ -49,22 +88,24 @@ class ProfileSerializer(serializers.ModelSerializer[User]):
 
 
 class UserMeSerializer(ProfileSerializer):
-    """All of a user but the groups and permissions, which cost two queries."""
+    """A user without the groups and permissions, which cost two queries."""
 
     class Meta(ProfileSerializer.Meta):
         fields: tuple[str, ...] = READ_ONLY + PROFILE
         read_only_fields: tuple[str, ...] = READ_ONLY
 
-    def update(self, instance: User, validated_data: dict[str, Any]) -> User:
-        return services.update_profile(instance, **validated_data)
-
 
 class UserSerializer(UserMeSerializer):
-    """All of a user."""
+    """A user. ``current_password`` is needed only with another ``email``."""
+
+    current_password = CurrentPasswordField(required=False, allow_blank=True)
 
     class Meta(UserMeSerializer.Meta):
-        fields = READ_ONLY + PROFILE + ACCESS
+        fields = (*READ_ONLY, *PROFILE, *ACCESS, "current_password")
         read_only_fields = READ_ONLY + ACCESS
+
+    def update(self, instance: User, validated_data: dict[str, Any]) -> User:
+        return services.update_profile(instance, **validated_data)
 
 
 class RegisterSerializer(ProfileSerializer):
@@ -75,11 +116,12 @@ class RegisterSerializer(ProfileSerializer):
 
 
 class EmailSerializer(serializers.Serializer[Any]):
-    email = serializers.EmailField(max_length=254)
+    email = EmailAddressField()
 
 
-class LoginSerializer(EmailSerializer):
-    password = PasswordField()
+class LoginSerializer(serializers.Serializer[Any]):
+    email = KnownEmailAddressField()
+    password = CurrentPasswordField()
 
 
 class TokenSerializer(serializers.Serializer[Any]):
@@ -91,7 +133,7 @@ class ResetPasswordSerializer(TokenSerializer):
 
 
 class ChangePasswordSerializer(serializers.Serializer[Any]):
-    current_password = PasswordField()
+    current_password = CurrentPasswordField()
     password = PasswordField()
 
 

@@ -1,4 +1,4 @@
-"""``/api/v1/users/``: the user's own row, and nobody else's."""
+"""``/api/v1/users/``: the user's own row and no other."""
 
 from django.db.models import QuerySet
 from django.utils.decorators import method_decorator
@@ -13,20 +13,31 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from apps.api.throttling import AccountThrottle
-from apps.user.api.auth import AuthenticatedRequest, authenticated
+from apps.user import services
+from apps.user.api.auth import AuthenticatedRequest, ChangePasswordView, authenticated
 from apps.user.api.serializers import AuthenticatedSerializer, UserSerializer
 from apps.user.models import User
 from apps.user.tokens import IssuedToken, seconds_left
+from common.email_addresses import normalise_email
 
 
 class NewAddressThrottle(AccountThrottle):
-    """Count a user's changes of the address alone: each sends an e-mail to whatever is written."""
+    """Count only a user's changes of the address: each sends an e-mail to whatever is written."""
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
         email = request.data.get("email") if isinstance(request.data, dict) else None
-        if not isinstance(email, str) or email.strip().lower() == request.user.get_username():
-            return None
-        return super().get_cache_key(request, view)
+        try:
+            unchanged = normalise_email(email or "") == request.user.get_username()
+        except (TypeError, ValueError, AttributeError):
+            return None  # refused by the serializer
+        return None if unchanged else super().get_cache_key(request, view)
+
+
+class CurrentPasswordThrottle(NewAddressThrottle):
+    """Count changes of the address as tries of the password too, with those of change_password."""
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        return super().allow_request(request, ChangePasswordView())
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -40,7 +51,7 @@ class UserViewSet(
     request: AuthenticatedRequest
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]
-    throttle_classes = [NewAddressThrottle]
+    throttle_classes = [CurrentPasswordThrottle, NewAddressThrottle]
     throttle_scope = "mail"
     queryset = User.objects.none()
     serializer_class = UserSerializer
@@ -49,6 +60,9 @@ class UserViewSet(
     def get_queryset(self) -> QuerySet[User]:
         own = User.objects.filter(pk=self.request.user.pk)
         return own.prefetch_related("groups", "user_permissions")
+
+    def perform_destroy(self, instance: User) -> None:
+        services.delete_account(instance)
 
     @extend_schema(responses=AuthenticatedSerializer)
     @action(detail=False)
