@@ -1,7 +1,7 @@
 """What every ``ModelAdmin`` of this service shares."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, override
 
 from django import forms
@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 # Twice what a time zone can add or take away: once for storing, once for showing.
 _MARGIN = timedelta(days=2)
+_FIRST = datetime.min.replace(tzinfo=UTC) + _MARGIN
+_LAST = datetime.max.replace(tzinfo=UTC) - _MARGIN
 
 
 def validate_in_every_time_zone(value: datetime) -> None:
@@ -21,7 +23,7 @@ def validate_in_every_time_zone(value: datetime) -> None:
 
     PostgreSQL would store it, and every later attempt to read the row would fail.
     """
-    if not datetime.min + _MARGIN <= value.replace(tzinfo=None) <= datetime.max - _MARGIN:
+    if not _FIRST <= value.replace(tzinfo=UTC) <= _LAST:
         raise ValidationError(_("This date is out of range."), code="out_of_range")
 
 

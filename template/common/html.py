@@ -77,7 +77,7 @@ def _luminance(colour: str) -> float:
     else:
         levels = [min(int(level), 255) for level in re.findall(r"\d+", colour)]
     linear = [
-        level / 255 / 12.92 if level <= 10 else ((level / 255 + 0.055) / 1.055) ** 2.4  # noqa: PLR2004
+        level / 255 / 12.92 if level <= 10 else ((level / 255 + 0.055) / 1.055) ** 2.4
         for level in levels
     ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

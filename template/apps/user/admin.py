@@ -21,7 +21,7 @@ from structlog import get_logger
 
 from apps.user import services
 from apps.user.forms import AdminLoginForm, OwnPasswordForm, SetPasswordForm, UserForm
-from apps.user.models import User, superusers
+from apps.user.models import User
 from common.admin import SafeInputMixin
 
 logger = get_logger(__name__)
@@ -133,8 +133,8 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
     ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
         deleted, counts, permissions_needed, protected = super().get_deleted_objects(objs, request)
         ids = {user.pk for user in objs}
-        left = superusers().exclude(pk__in=ids)
-        if superusers().filter(pk__in=ids).exists() and not left.exists():
+        left = services.superusers().exclude(pk__in=ids)
+        if services.superusers().filter(pk__in=ids).exists() and not left.exists():
             protected = [*protected, _text("the last superuser")]
         return deleted, counts, permissions_needed, protected
 
