@@ -26,6 +26,7 @@ from apps.communication.kinds import get_kind
 from apps.communication.languages import supported_language
 from apps.communication.models import Email
 from apps.communication.rendering import render_email
+from common.email_addresses import normalise_email
 
 logger = get_logger(__name__)
 
@@ -122,11 +123,14 @@ def _attempt(email: Email, outbox: "_Outbox") -> Email.State:
     """Try once to send a claimed e-mail, and note what came of it."""
     try:
         message = _build(email)
-        if message is None:
-            return _note(email, Email.State.SKIPPED)
-        outbox.send(message)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other e-mails must leave
-        return _note_failure(email, error)
+        return _note_failure(email, error, permanent=False)
+    if message is None:
+        return _note(email, Email.State.SKIPPED)
+    try:
+        outbox.send(message)
+    except Exception as error:  # noqa: BLE001
+        return _note_failure(email, error, permanent=_is_permanent(error))
     return _note(
         email, Email.State.SENT, subject=message.subject, sent_at=timezone.now(), last_error=""
     )
@@ -150,7 +154,7 @@ def _build(email: Email) -> EmailMultiAlternatives | None:
     return message
 
 
-def _note_failure(email: Email, error: Exception) -> Email.State:
+def _note_failure(email: Email, error: Exception, *, permanent: bool) -> Email.State:
     logger.warning(
         "email_not_sent",
         email_id=email.pk,
@@ -159,7 +163,7 @@ def _note_failure(email: Email, error: Exception) -> Email.State:
         error=type(error).__name__,
     )
     last_error = f"{type(error).__name__}: {error}"[:1000]
-    if email.attempts >= MAX_ATTEMPTS or _is_permanent(error):
+    if email.attempts >= MAX_ATTEMPTS or permanent:
         return _note(email, Email.State.FAILED, last_error=last_error)
     next_attempt_at = timezone.now() + _wait_after(email.attempts)
     _note(email, Email.State.QUEUED, last_error=last_error, next_attempt_at=next_attempt_at)
@@ -184,15 +188,18 @@ def _wait_after(attempts: int) -> timedelta:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Say whether the server refused the address for good.
+    """Return whether no later attempt can succeed.
 
     A refusal by policy (5.7, RFC 3463: no relaying, sender not verified) is a fault of our
-    set-up, which somebody mends while the e-mail waits.
+    set-up, which can be fixed while the e-mail waits.
     """
-    return isinstance(error, smtplib.SMTPRecipientsRefused) and all(
-        code in {550, 551, 553} and not reply.startswith(b"5.7.")
-        for code, reply in error.recipients.values()
-    )
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(
+            code in {550, 551, 553} and not reply.startswith(b"5.7.")
+            for code, reply in error.recipients.values()
+        )
+    # No such address or header. A certificate that fails verification is a ValueError as well.
+    return isinstance(error, ValueError) and not isinstance(error, OSError)
 
 
 class _Outbox:
@@ -214,6 +221,7 @@ class _Outbox:
         self._close()
 
     def send(self, message: EmailMultiAlternatives) -> None:
+        message.to = [normalise_email(address) for address in message.to]
         if self._outage is not None:
             # One time-out a run is enough: the others that wait are put off at once.
             raise self._outage

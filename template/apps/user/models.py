@@ -92,6 +92,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         verbose_name = _("user")
         verbose_name_plural = _("users")
+        indexes = [
+            # See apps.user.backends. Empty once every password has today's hasher.
+            models.Index(
+                fields=["password"],
+                condition=~models.Q(password__startswith="argon2$"),
+                name="user_older_hasher",
+            ),
+        ]
         constraints = [
             # With unique=True this makes addresses unique without regard to case.
             models.CheckConstraint(

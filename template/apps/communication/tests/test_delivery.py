@@ -1,5 +1,6 @@
 import json
 import smtplib
+import ssl
 import threading
 import time
 from collections import Counter
@@ -348,7 +349,7 @@ def test_a_worker_that_took_too_long_changes_nothing_any_more(clock: Clock) -> N
     assert slow is not None
     clock.now += LEASE
     assert send_due_emails() == {State.SENT: 1}
-    services._note_failure(slow, TimeoutError())
+    services._note_failure(slow, TimeoutError(), permanent=False)
     email.refresh_from_db()
     assert (email.state, email.last_error) == (State.SENT, "")
 
@@ -423,3 +424,31 @@ def test_only_a_dead_address_is_given_up_at_once(
 ) -> None:
     refused = smtplib.SMTPRecipientsRefused({f"{n}@e.com": r for n, r in enumerate(replies)})
     assert services._is_permanent(refused) is permanent
+
+
+@pytest.mark.parametrize("address", ["al\u0131@example.com", "ana@localhost", 'ana@"example.com'])
+def test_an_address_that_can_never_get_mail_is_given_up_at_once(
+    address: str, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    email = queue(to=address)
+    assert send_due_emails() == {State.FAILED: 1}
+    email.refresh_from_db()
+    assert email.attempts == 1
+    assert not mailoutbox
+
+
+def test_a_domain_is_sent_to_as_idna_2008_spells_it(mailoutbox: Sequence[EmailMessage]) -> None:
+    queue(to="ana@stra\u00dfe.example")
+    send_due_emails()
+    assert addresses(mailoutbox) == ["ana@xn--strae-oqa.example"]
+
+
+def test_an_invalid_certificate_is_not_the_addresss_fault() -> None:
+    assert not services._is_permanent(ssl.SSLCertVerificationError())
+
+
+def test_a_text_that_cannot_be_filled_in_is_tried_again(greeting: dict[str, Any]) -> None:
+    """The next release may fix it."""
+    greeting["0"] = lambda: int("")
+    queue()
+    assert send_due_emails() == {State.QUEUED: 1}

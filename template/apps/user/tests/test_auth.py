@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 import pytest
 from django.core.mail import EmailMessage
 from pytest_django import Settings
-from rest_framework.test import APIClient
+from rest_framework.response import Response
+from rest_framework.test import APIClient, APIRequestFactory
+from rest_framework_simplejwt.tokens import RefreshToken
+from rest_framework_simplejwt.views import token_refresh
 
 from apps.user import services
 from apps.user.models import User
@@ -183,3 +186,15 @@ def test_forgot_password_speaks_the_clients_language(
     assert response.json() == {"message": message}
     subjects = {"pt-BR": "senha", "en": "password"}
     assert subjects[language] in delivered()[0].subject
+
+
+def test_a_refresh_view_that_a_team_mounts_refuses_an_ended_session(user: User) -> None:
+    refresh = str(RefreshToken.for_user(user))
+
+    def post() -> Response:
+        return token_refresh(APIRequestFactory().post("/", {"refresh": refresh}))
+
+    assert post().status_code == 200
+    services.logout(user)
+    refused = post()
+    assert (refused.status_code, refused.data["code"]) == (401, "token_not_valid")

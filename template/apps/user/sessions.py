@@ -1,0 +1,15 @@
+"""One logout ends everything: the API's ends admin sessions, and the admin's ends JWTs."""
+
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_out
+from django.dispatch import receiver
+
+from apps.user import services
+from apps.user.models import User
+
+
+@receiver(user_logged_out)
+def end_jwts(sender: type[User], user: User | None, **kwargs: Any) -> None:
+    if user is not None:
+        services.logout(user)
