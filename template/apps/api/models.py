@@ -2,7 +2,7 @@ from django.db import models
 
 
 class CacheEntry(models.Model):
-    """The table of Django's database cache, here so that ``migrate`` makes it.
+    """The table of Django's database cache, here so that ``migrate`` creates it.
 
     https://docs.djangoproject.com/en/6.1/topics/cache/#database-caching
     """
@@ -17,3 +17,15 @@ class CacheEntry(models.Model):
 
     def __str__(self) -> str:
         return self.cache_key
+
+
+class Counter(models.Model):
+    """Tries in the current window of a rate limit; ``apps.api.throttling`` writes it."""
+
+    key = models.CharField(max_length=255, primary_key=True)
+    count = models.PositiveIntegerField()
+    expires_at = models.FloatField(db_index=True)
+    """Unix time, in seconds."""
+
+    def __str__(self) -> str:
+        return self.key

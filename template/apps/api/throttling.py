@@ -1,14 +1,20 @@
-"""Limits on what can be tried, counted per address and per account. OWASP ASVS 5.0: 6.3.1.
+"""Rate limits per client address and per account. OWASP ASVS 5.0: 6.3.1.
 
-A view names what it limits in ``throttle_scope``; the rates of ``<scope>-address`` and
-``<scope>-account`` stand in ``REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]``.
+A view names its limits in ``throttle_scope``. ``REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]`` has the
+rates: ``<scope>-address`` for each client address, ``<scope>-account`` for each account over all
+networks, and optionally ``<scope>-account-network`` for each account from one network.
 """
 
 import hashlib
+import math
 import re
+import time
+from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Any, ClassVar
+from itertools import count
+from typing import Any
 
+from django.db import connection
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
@@ -16,48 +22,113 @@ from rest_framework.views import APIView
 # Some proxies write the client's port into X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
 _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 
+# A single statement, so that the database puts requests at the same moment in order.
+# A refused request changes nothing, and returns no row.
+_COUNT = """
+    INSERT INTO api_counter AS counter (key, count, expires_at)
+    VALUES (%(key)s, 1, %(expires_at)s)
+    ON CONFLICT (key) DO UPDATE SET
+        count = CASE WHEN counter.expires_at > %(now)s THEN counter.count + 1 ELSE 1 END,
+        expires_at = CASE WHEN counter.expires_at > %(now)s
+            THEN counter.expires_at ELSE excluded.expires_at END
+    WHERE counter.count < %(limit)s OR counter.expires_at <= %(now)s
+    RETURNING count
+"""
+_EXPIRES_AT = "SELECT expires_at FROM api_counter WHERE key = %s"
+_PRUNE = "DELETE FROM api_counter WHERE expires_at <= %s"
+
+# Each process deletes expired rows whenever it has started this many windows, so that the table
+# needs no job of its own.
+PRUNE_EVERY = 1000
+_windows = count(1)
+
+
+def seconds_to_wait(key: str, limit: int, seconds: int) -> int:
+    """Count a try, and return 0; or how long to wait, if ``limit`` tries were counted already.
+
+    A window of ``seconds`` starts with its first try.
+    """
+    now = time.time()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNT, {"key": key, "now": now, "expires_at": now + seconds, "limit": limit}
+        )
+        if row := cursor.fetchone():
+            if row[0] == 1 and next(_windows) % PRUNE_EVERY == 0:
+                cursor.execute(_PRUNE, [now])
+            return 0
+        cursor.execute(_EXPIRES_AT, [key])
+        row = cursor.fetchone()
+    return max(1, math.ceil(row[0] - now)) if row else 1
+
 
 class _ScopedThrottle(SimpleRateThrottle):
-    suffix: ClassVar[str]
+    seconds = 0
 
     def __init__(self) -> None:
         """Leave the rate to ``allow_request``: it depends on the view."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        self.scope = f"{view.throttle_scope}-{self.suffix}"  # type: ignore[attr-defined]
-        self.rate = self.get_rate()
-        self.num_requests, self.duration = self.parse_rate(self.rate)
-        return super().allow_request(request, view)
+        # Django REST framework asks every throttle of a view, even after one has refused. A
+        # refused request must cost no more: its body is not read, and no account is counted.
+        if getattr(request, "is_throttled", False):
+            return True
+        for scope, key in self.counters(request, view):
+            self.scope = scope
+            limit, seconds = self.parse_rate(self.get_rate())
+            if limit is None or seconds is None:
+                continue
+            self.seconds = seconds_to_wait(f"{scope}:{key}", limit, seconds)
+            if self.seconds:
+                request.is_throttled = True  # type: ignore[attr-defined]
+                return False
+        return True
+
+    def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
+        """Yield the name of each rate that applies, and what it is counted for."""
+        raise NotImplementedError
+
+    def wait(self) -> int:
+        return self.seconds
 
 
 class AddressThrottle(_ScopedThrottle):
-    """Count by the client's address, IPv6 by its /64: one customer has that many addresses."""
+    """Count by the client's network: the IPv4 address, or the /64 of an IPv6 address."""
 
-    suffix = "address"
-
-    def get_cache_key(self, request: Request, view: APIView) -> str:
-        return f"throttle:{self.scope}:{_network(self.get_ident(request))}"
+    def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
+        yield f"{_scope(view)}-address", _network(self.get_ident(request))
 
 
 class AccountThrottle(_ScopedThrottle):
-    """Count by the account that is tried, wherever the tries come from."""
+    """Count by account: tightly for each network, loosely over all of them.
 
-    suffix = "account"
+    So one stranger cannot keep the owner out, who comes from another network.
+    """
+
+    def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
+        account = self.get_cache_key(request, view)
+        if account is None:
+            return
+        scope = f"{_scope(view)}-account"
+        if f"{scope}-network" in self.THROTTLE_RATES:
+            yield f"{scope}-network", f"{account}:{_network(self.get_ident(request))}"
+        yield scope, account
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
+        """Return the key of the account, or None if the request names none."""
         account = _account(request)
-        if account is None:
-            return None
-        return (
-            f"throttle:{self.scope}:{hashlib.sha256(account.encode(errors='replace')).hexdigest()}"
-        )
+        return account and hashlib.sha256(account.encode(errors="replace")).hexdigest()
+
+
+def _scope(view: APIView) -> str:
+    return view.throttle_scope  # type: ignore[attr-defined, no-any-return]
 
 
 def _network(address: str | None) -> str:
     try:
         ip = ip_address(_WITH_PORT.sub(r"\1\2", address or ""))
     except ValueError:
-        return str(address)
+        return "unknown"
     if isinstance(ip, IPv6Address):
         # A server that listens on IPv6 writes IPv4 clients as ::ffff:192.0.2.1, all in one /64.
         return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))

@@ -39,6 +39,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         """What is to be undone, however the connection ends."""
         self._holder = uuid4().hex
         self._accepted = False
+        self._sent_bytes = 0
         self._code: int | None = None
         self._opened_at = time.monotonic()
         self._rate = RateLimit(settings.WEBSOCKET_MESSAGES, settings.WEBSOCKET_MESSAGES_SECONDS)
@@ -108,8 +109,12 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         bytes_data: bytes | None = None,
         close: bool = False,  # noqa: FBT001, FBT002 - as Channels has it
     ) -> None:
-        if self._code is None:
-            await super().send(text_data, bytes_data, close)
+        if self._code is not None:
+            return
+        await super().send(text_data, bytes_data, close)
+        self._sent_bytes += _size({"text": text_data, "bytes": bytes_data or b""})
+        if self._sent_bytes > settings.WEBSOCKET_CONNECTION_BYTES:
+            await self.shut(CloseCode.RECONNECT)
 
     async def websocket_disconnect(self, message: Any) -> None:
         if self._code is None:
@@ -185,7 +190,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
 
 
 def _size(message: dict[str, Any]) -> int:
-    """Return a message's size in bytes, as it came over the network."""
+    """Return a message's size in bytes, as it goes over the network."""
     text: str | None = message.get("text")
     if text is None:
         return len(message["bytes"])

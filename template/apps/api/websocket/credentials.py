@@ -33,10 +33,10 @@ class Credentials(NamedTuple):
 
 def from_header(header: bytes) -> Credentials:
     """Read ``Bearer <jwt>``. Any other header is a mistake, and raises ``AuthenticationFailed``."""
-    token = _http.get_raw_token(header)
-    if token is None:
-        raise AuthenticationFailed
-    return from_jwt(token)
+    match header.split():
+        case [scheme, token] if scheme.lower() == b"bearer":
+            return from_jwt(token)
+    raise AuthenticationFailed
 
 
 def from_jwt(token: bytes) -> Credentials:

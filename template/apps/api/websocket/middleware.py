@@ -1,15 +1,18 @@
-"""Who opens a WebSocket, and from which page.
+"""What a WebSocket handshake passes before a consumer: the checks of HTTP, then its credentials.
 
-Three ways in, the first that is there decides, and a proof that fails is never passed over:
+Three credentials are accepted. The first one present decides, and an invalid one ends the
+connection:
 
 - ``Authorization: Bearer <jwt>``, for programs;
 - the subprotocols ``jwt`` and the token itself, for pages (``new WebSocket(url, ["jwt", token])``);
-- the session's cookie, which browsers send with any page's request: so the page's Origin must be
-  the service's own or one that may call the API (RFC 6455, section 10.2; OWASP ASVS 5.0: 4.4.2).
+- the session cookie. Browsers add it to a WebSocket that any page opens, so the page's Origin must
+  be the service's own or one that may call the API (RFC 6455, section 10.2; OWASP ASVS 5.0: 4.4.2).
+  A client that sends no Origin is not a browser.
 
 ``scope["credentials"]`` is then the proof, or None for a visitor.
 """
 
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +21,9 @@ from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from corsheaders.middleware import CorsMiddleware
 from django.core.exceptions import DisallowedHost, PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
+from django.middleware.security import SecurityMiddleware
 from django.urls import re_path
 from rest_framework.exceptions import AuthenticationFailed
 
@@ -30,7 +35,31 @@ JWT_SUBPROTOCOL = "jwt"
 
 type Scope = dict[str, Any]
 
-_cors = CorsMiddleware(lambda _request: HttpResponse())
+
+def _respond(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+_cors = CorsMiddleware(_respond)
+
+
+class HandshakeMiddleware:
+    """Deny what HTTP refuses or redirects as well: another ``Host``, plain ``ws://``, a NUL.
+
+    It runs before Channels looks for a session, and puts the ``request`` into the scope.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        request = _request(scope)
+        if _is_refused(request):
+            await deny(receive, send)
+        else:
+            await self.inner({**scope, "request": request}, receive, send)
 
 
 class CredentialsMiddleware:
@@ -48,7 +77,7 @@ class CredentialsMiddleware:
             scope["credentials"] = await self._credentials(scope)
         except AuthenticationFailed:
             await refuse(scope, receive, send)
-        except (DisallowedHost, PermissionDenied):
+        except PermissionDenied:
             await deny(receive, send)
         else:
             if scope["credentials"]:
@@ -56,19 +85,14 @@ class CredentialsMiddleware:
             await self.inner(scope, receive, send)
 
     async def _credentials(self, scope: Scope) -> Credentials | None:
-        request = _request(scope)
-        own_origin = f"{request.scheme}://{request.get_host()}"
         headers = [value for name, value in scope["headers"] if name == b"authorization"]
         if headers:
             return await database_sync_to_async(from_header)(b",".join(headers))
         if scope["subprotocol"]:
             return await database_sync_to_async(from_jwt)(_token_beside(scope["subprotocols"]))
-
-        by_session = scope["user"].is_authenticated
-        origin = request.headers.get("Origin")
-        if not (_may_call(origin, own_origin) if origin else not by_session):
+        if not _may_use_cookies(scope["request"]):
             raise PermissionDenied
-        if by_session:
+        if scope["user"].is_authenticated:
             return await database_sync_to_async(from_session)(scope["session"].session_key)
         return None
 
@@ -99,14 +123,38 @@ async def refuse(scope: Scope, receive: Any, send: Any) -> None:
 
 
 def _request(scope: Scope) -> HttpRequest:
-    """Return the handshake as Django's own checks of host and scheme read it."""
-    request = HttpRequest()
-    for name, value in scope["headers"]:
-        # A name with an underscore could pass for one that only a proxy may write.
-        if b"_" not in name:
-            key = name.decode("latin1").upper().replace("-", "_")
-            request.META[f"HTTP_{key}"] = value.decode("latin1")
-    return request
+    """Return the handshake as a request, for Django's own checks.
+
+    Some proxies write ``X-Forwarded-Proto: wss``, which means https.
+    """
+    headers = [
+        (name, b"https" if (name, value) == (b"x-forwarded-proto", b"wss") else value)
+        for name, value in scope["headers"]
+        if name != b"content-type"
+    ]
+    scheme = "https" if scope.get("scheme") == "wss" else "http"
+    http = {"method": "GET", "scheme": scheme, "headers": headers, "query_string": b""}
+    return ASGIRequest({**scope, **http}, BytesIO())
+
+
+def _is_refused(request: HttpRequest) -> bool:
+    if any("\0" in text for cookie in request.COOKIES.items() for text in cookie):
+        return True  # PostgreSQL stores none, and a query with one fails.
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return True
+    return SecurityMiddleware(_respond).process_request(request) is not None
+
+
+def _may_use_cookies(request: HttpRequest) -> bool:
+    origin = request.headers.get("Origin")
+    if origin is None or origin == f"{request.scheme}://{request.get_host()}":
+        return True
+    try:
+        return bool(_cors.origin_found_in_white_lists(origin, urlsplit(origin)))
+    except ValueError:
+        return False
 
 
 def _token_beside(subprotocols: list[str]) -> bytes:
@@ -114,7 +162,3 @@ def _token_beside(subprotocols: list[str]) -> bytes:
         case [first, token] if first == JWT_SUBPROTOCOL:
             return token.encode()
     raise AuthenticationFailed
-
-
-def _may_call(origin: str, own_origin: str) -> bool:
-    return origin == own_origin or _cors.origin_found_in_white_lists(origin, urlsplit(origin))

@@ -10,7 +10,6 @@ import jwt
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.hashers import identify_hasher, make_password
-from django.core.cache import cache
 from django.core.checks import run_checks
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, connection, connections, transaction
@@ -23,6 +22,7 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
+from apps.api.models import Counter
 from apps.user import services
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, registration
@@ -348,7 +348,7 @@ class TestThrottles:
             refused.status_code,
             "throttled" in str(refused.context["form"].errors.as_json()),
         ) == (200, True)
-        cache.clear()
+        Counter.objects.all().delete()
         assert Client().post("/admin/login/?next=/admin/", login).status_code == 302
 
     def test_mails_to_one_mailbox(self, api: APIClient, user: User, delivered: Delivered) -> None:

@@ -24,18 +24,21 @@ class Socket(WebsocketCommunicator):
         session: str | None = None,
         origin: str | None = None,
         host: str = "localhost:8000",
+        forwarded_proto: str | None = None,
     ) -> None:
         authorization = [authorization] if isinstance(authorization, str) else authorization
         headers = [("host", host)]
         headers += [("authorization", value) for value in authorization]
         if session:
             headers.append(("cookie", f"sessionid={session}"))
-        if origin:
+        if origin is not None:
             headers.append(("origin", origin))
+        if forwarded_proto:
+            headers.append(("x-forwarded-proto", forwarded_proto))
         super().__init__(
             application,
             path,
-            headers=[(name.encode(), value.encode()) for name, value in headers],
+            headers=[(name.encode(), value.encode("latin-1")) for name, value in headers],
             subprotocols=subprotocols,
         )
 

@@ -1,5 +1,6 @@
 """Who may open a WebSocket. The ids are those of OWASP ASVS 5.0."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,15 @@ class TestToken:
     async def test_in_the_header(self, user: User, bearer: str) -> None:
         assert await is_for(user, authorization=bearer)
 
+    @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+    async def test_scheme_in_any_case(self, user: User, bearer: str, scheme: str) -> None:
+        """RFC 9110, 11.1"""
+        assert await is_for(user, authorization=bearer.replace("Bearer", scheme))
+
+    async def test_of_a_clock_that_is_ahead(self, user: User) -> None:
+        token = await database_sync_to_async(token_of)(user, iat=int(time.time()) + 3)
+        assert await is_for(user, authorization=f"Bearer {token}")
+
     async def test_in_a_subprotocol(self, user: User, bearer: str) -> None:
         offered = ["jwt", bearer.removeprefix("Bearer ")]
         async with connected(NOTIFICATIONS, subprotocols=offered) as socket:
@@ -146,9 +156,21 @@ class TestSession:
     async def test_of_our_page(self, user: User, session: str, origin: str) -> None:
         assert await is_for(user, session=session, origin=origin)
 
-    @pytest.mark.parametrize("origin", [None, *STRANGERS])
-    async def test_of_another_page(self, session: str, origin: str | None) -> None:
+    async def test_of_a_program_that_sends_no_origin(self, user: User, session: str) -> None:
+        assert await is_for(user, session=session)
+
+    @pytest.mark.parametrize("origin", [*STRANGERS, "", "http://[", "\xff"])
+    async def test_of_another_page(self, session: str, origin: str) -> None:
         assert await Socket(session=session, origin=origin).is_denied()
+
+    @pytest.mark.parametrize("cookie", ['"\\000aaaaaaaa"', "\0aaaaaaaa"])
+    async def test_with_a_nul_is_denied(self, cookie: str) -> None:
+        assert await Socket(session=cookie).is_denied()
+
+    @pytest.mark.parametrize("cookie", ['"\\377aaaaaaaa"', "\xffaaaaaaaa", "x" * 5000])
+    async def test_with_odd_characters_is_a_visitors(self, cookie: str) -> None:
+        async with connected(session=cookie) as socket:
+            assert await socket.echoes()
 
     async def test_behind_a_proxy_that_speaks_https(
         self, user: User, session: str, settings: Settings
@@ -172,6 +194,34 @@ class TestVisitor:
     @pytest.mark.parametrize("origin", STRANGERS)
     async def test_of_another_page(self, origin: str) -> None:
         assert await Socket(origin=origin).is_denied()
+
+
+class TestPlainText:
+    """4.4.1: in production, ``ws://`` is refused as HTTP is redirected."""
+
+    @pytest.fixture(autouse=True)
+    def production(self, settings: Settings) -> None:
+        settings.SECURE_SSL_REDIRECT = True
+        settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+    @pytest.mark.parametrize("proto", [None, "http", "ws", "wss, http"])
+    async def test_is_denied(self, bearer: str, proto: str | None) -> None:
+        assert await Socket(authorization=bearer, forwarded_proto=proto).is_denied()
+
+    @pytest.mark.parametrize("proto", ["https", "wss"])
+    async def test_encrypted_is_open(self, user: User, session: str, proto: str) -> None:
+        own = "https://localhost:8000"
+        assert await is_for(user, session=session, origin=own, forwarded_proto=proto)
+
+    async def test_a_server_that_ends_tls_itself_needs_no_header(
+        self, bearer: str, settings: Settings
+    ) -> None:
+        settings.SECURE_PROXY_SSL_HEADER = None
+        socket = Socket(authorization=bearer)
+        socket.scope["scheme"] = "wss"
+        await socket.open()
+        assert await socket.echoes()
+        await socket.disconnect()
 
 
 async def test_a_host_that_is_not_ours_is_denied(bearer: str) -> None:

@@ -57,6 +57,17 @@ class TestRate:
         assert [rate.allows() for _message in range(3)] == [True, True, False]
 
 
+class TestSentBytes:
+    async def test_above(self, settings: Settings) -> None:
+        settings.WEBSOCKET_CONNECTION_BYTES = 10
+        socket = await Socket().open()
+        for text in ("x" * 6, "é" * 2):
+            assert await socket.echoes(text)
+        await socket.send_to(bytes_data=b"x")
+        assert await socket.receive_from() == b"x"
+        assert await socket.close_code() == 1000
+
+
 class TestConnections:
     @pytest.fixture(autouse=True)
     def two_connections(self, settings: Settings) -> None:
