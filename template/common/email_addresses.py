@@ -11,7 +11,9 @@ import idna
 MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3
 # A dot-atom (RFC 5322). Quoted local parts have several spellings and may contain control
 # characters. Local parts that are not ASCII need SMTPUTF8, which few mail servers support.
-_LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.A)
+_LOCAL_PART = re.compile(
+    r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII
+)
 _MAX_LOCAL_PART = 64
 
 

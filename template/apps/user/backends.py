@@ -1,7 +1,6 @@
-from typing import Any
+from typing import Any, override
 
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import get_hashers
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
@@ -16,14 +15,15 @@ class EvenTimeBackend(ModelBackend):
     While some passwords still have an older hasher, each failed login runs every hasher in use.
     """
 
+    @override
     @sensitive_variables("password")
-    def authenticate(
+    def authenticate(  # type: ignore[override]
         self,
         request: HttpRequest | None,
         username: str | None = None,
         password: str | None = None,
         **kwargs: Any,
-    ) -> AbstractBaseUser | None:
+    ) -> User | None:
         user = super().authenticate(request, username, password, **kwargs)
         email = username or kwargs.get(User.USERNAME_FIELD)
         if user is None and email is not None and password is not None:

@@ -33,7 +33,9 @@ class EmailTakenError(ValidationError):
 
 class WrongPasswordError(ValidationError):
     def __init__(self) -> None:
-        super().__init__({"current_password": [_("The current password is wrong.")]}, "wrong_password")
+        super().__init__(
+            {"current_password": [_("The current password is wrong.")]}, "wrong_password"
+        )
 
 
 class CurrentPasswordRequiredError(APIException):

@@ -13,7 +13,6 @@ from phonenumber_field.modelfields import PhoneNumberField
 from apps.user.fields import LowercaseEmailField
 from apps.user.validators import validate_not_in_the_future
 
-
 # Whoever changes one of these means to shut someone out.
 _ENDS_SESSIONS = frozenset({"is_active", "password"})
 
@@ -32,7 +31,10 @@ class UserQuerySet(models.QuerySet["User"]):
         return count
 
 
-class UserManager(BaseUserManager.from_queryset(UserQuerySet)["User"]):  # type: ignore[misc]
+class UserManager(BaseUserManager["User"]):
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Store a user whose e-mail address still waits to be confirmed."""
         user = self.model(email=email, **fields)
@@ -96,7 +98,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             # See apps.user.backends. Empty once every password has today's hasher.
             models.Index(
                 fields=["password"],
-                condition=~models.Q(password__startswith="argon2$"),
+                condition=~models.Q(("password__startswith", "argon2$")),
                 name="user_older_hasher",
             ),
         ]

@@ -162,7 +162,7 @@ def forgot_password(*, email: str) -> IssuedToken | None:
     user = _account_of(email)
     _queue_if_known("reset_password", user)
     logger.info("password_forgotten", user=user and user.pk)
-    return user and reset_password_token.issue(user)
+    return reset_password_token.issue(user) if user else None
 
 
 @transaction.atomic
@@ -274,9 +274,11 @@ def _new_address(user: User, email: str, current_password: str) -> str | None:
 
 def _announce_new_address(user: User) -> None:
     """Ask the new address for a confirmation, and send the old one a link that cancels the change."""
-    context = {"user_id": user.pk, "new_email": user.pending_email}
-    queue_email("confirm_new_email", to=str(user.pending_email), context=context)
-    queue_email("new_email_requested", to=user.email, context=context | _happened_now(user))
+    new = {"new_email": user.pending_email}
+    queue_email(
+        "confirm_new_email", to=str(user.pending_email), context={"user_id": user.pk, **new}
+    )
+    queue_email("new_email_requested", to=user.email, context=_happened_now(user) | new)
     logger.info("email_change_requested", user=user.pk)
 
 

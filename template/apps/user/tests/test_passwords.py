@@ -27,7 +27,9 @@ pytestmark = pytest.mark.django_db
 class TestBounds:
     """6.2.1, 6.2.9"""
 
-    @pytest.mark.parametrize("password", ["x7" * 64 + "y", " " * 8, "\u3000" * 8, "\t \u00a0 \u2003   "])
+    @pytest.mark.parametrize(
+        "password", ["x7" * 64 + "y", " " * 8, "\u3000" * 8, "\t \u00a0 \u2003   "]
+    )
     def test_are_the_validators(self, api: APIClient, password: str) -> None:
         """Every way to set a password runs them: the API, the admin and the commands."""
         with pytest.raises(ValidationError):

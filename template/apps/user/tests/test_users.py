@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth.models import Group
 from django.core.mail import EmailMessage
 from pytest_django import DjangoAssertNumQueries
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -171,7 +170,7 @@ def test_read_only_fields_stay(user_api: APIClient, user: User) -> None:
     assert User.objects.values().get() == before
 
 
-def ask_for(user_api: APIClient, user: User, email: str) -> Response:
+def ask_for(user_api: APIClient, user: User, email: str) -> Any:
     body = {"email": email, "current_password": PASSWORD}
     return user_api.patch(f"{USERS}{user.pk}/", body)
 
