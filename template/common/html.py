@@ -86,7 +86,7 @@ def _luminance(colour: str) -> float:
 def _filter_relative_url(url: str) -> str | None:
     # An e-mail has no address that a path could be relative to. What has a placeholder stays:
     # whether it may be there is for apps.communication.texts to say.
-    return url if "{{" in url else None
+    return url.strip() if "{{" in url else None
 
 
 _cleaner = nh3.Cleaner(

@@ -8,23 +8,18 @@ from django.contrib.admin.options import ActionLocation
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.dispatch import receiver
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.translation import gettext as _text
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from structlog import get_logger
 
 from apps.user import services
 from apps.user.forms import AdminLoginForm, OwnPasswordForm, SetPasswordForm, UserForm
 from apps.user.models import User
 from common.admin import SafeInputMixin
-
-logger = get_logger(__name__)
 
 admin.site.login_form = AdminLoginForm
 admin.site.password_change_form = OwnPasswordForm
@@ -32,18 +27,6 @@ admin.site.unregister(Group)
 
 # Whoever may change these can give themselves every permission.
 PRIVILEGES = ("is_staff", "is_superuser", "groups", "user_permissions")
-
-
-@receiver(user_logged_in)
-def log_login(user: User, **kwargs: Any) -> None:
-    logger.info("login", user=user.pk)
-
-
-@receiver(user_logged_out)
-def end_other_sessions(user: User | None, **kwargs: Any) -> None:
-    """End the user's JWTs as well, as a logout in the API ends the session of the admin site."""
-    if user is not None:
-        services.logout(user)
 
 
 @admin.register(Group)
@@ -121,9 +104,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
         return super().has_delete_permission(request, obj) and _may_manage(request, obj)
 
     @override
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: User | None = None
-    ) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         own = self.readonly_fields
         return own if request.user.is_superuser else (*own, *PRIVILEGES)
 
@@ -132,9 +113,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
         self, objs: Sequence[User] | QuerySet[User], request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
         deleted, counts, permissions_needed, protected = super().get_deleted_objects(objs, request)
-        ids = {user.pk for user in objs}
-        left = services.superusers().exclude(pk__in=ids)
-        if services.superusers().filter(pk__in=ids).exists() and not left.exists():
+        if services.include_last_superuser(objs):
             protected = [*protected, _text("the last superuser")]
         return deleted, counts, permissions_needed, protected
 
@@ -143,10 +122,9 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
         self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool
     ) -> None:
         old_email = form.initial.get("email") if change else None
-        if old_email and "email" in form.changed_data:
-            obj.end_sessions()
         super().save_model(request, obj, form, change)
         if old_email and old_email != obj.email:
+            services.end_sessions(obj)
             services.report_new_email(obj, old_email=old_email)
 
     @admin.action(

@@ -78,7 +78,7 @@ class UserForm(auth_forms.UserChangeForm[User]):
         """Keep the last superuser, who could not be brought back in the admin site."""
         data = super().clean() or {}
         access = [data.get(field, True) for field in ("is_active", "is_staff", "is_superuser")]
-        if not all(access) and not services.superusers().exclude(pk=self.instance.pk).exists():
+        if not all(access) and services.include_last_superuser([self.instance]):
             raise ValidationError(_("The last superuser must stay active."), code="last_superuser")
         return data
 

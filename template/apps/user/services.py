@@ -4,6 +4,7 @@ Functions that take a one-time token lock the user's row while they check and us
 two concurrent requests cannot both succeed.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +13,6 @@ from django.contrib.auth.models import update_last_login
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError as ApiValidationError
@@ -227,9 +227,11 @@ def report_new_email(user: User, *, old_email: str) -> None:
     logger.info("email_changed", user=user.pk)
 
 
-def superusers() -> QuerySet[User]:
-    """Return those who can do everything in the admin site, and log in to it."""
-    return User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
+def include_last_superuser(users: Iterable[User]) -> bool:
+    """Say whether no superuser who can log in to the admin site would be left without these users."""
+    superusers = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
+    found = set(superusers.values_list("pk", flat=True))
+    return bool(found) and found <= {user.pk for user in users}
 
 
 def check_password_strength(password: str, user: User) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import DateField, Model
 from django.forms import DateTimeField, SplitDateTimeField
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -48,14 +48,14 @@ def test_the_index_bears_the_name_of_the_service(admin_client: Client, settings:
     assert index.context["site_url"] is None
 
 
-@pytest.mark.parametrize("view", ["change", "delete", "history", "password", "preview"])
-@pytest.mark.parametrize("object_id", ["٣", "²", "1_0", "-1", "9" * 30, "9" * 5000, "x", "_00", "a/b"])
+@pytest.mark.parametrize("object_id", ["٣" * 12, "²", "1_0", "9" * 5000, "x", "_00"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_an_odd_object_id_is_not_found(
-    admin_client: Client, model: type[Model], object_id: str, view: str
+    admin_client: Client, model: type[Model], object_id: str
 ) -> None:
-    response = admin_client.get(f"{changelist(model)}{object_id}/{view}/")
-    assert response.status_code in {302, 403, 404}
+    for view in ("change", "delete", "history"):
+        response = admin_client.get(f"{changelist(model)}{object_id}/{view}/")
+        assert response.status_code in {302, 403, 404}, view
 
 
 @pytest.mark.django_db(transaction=True)
@@ -63,14 +63,15 @@ def test_an_odd_object_id_is_not_found(
 def test_a_filter_that_the_database_refuses_leads_back_to_the_list(
     admin_client: Client, model: type[Model]
 ) -> None:
-    values = ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "10000", "0", "9" * 30, "\0"]
-    lookups = ["", "__gte", "__year", "__range", "__regex"]
-    url = changelist(model)
-    for field in model._meta.concrete_fields:
-        for lookup in lookups:
-            for value in [*values, "("]:
-                response = admin_client.get(url, {field.name + lookup: value})
-                assert response.status_code in {200, 302, 400}, (field.name + lookup, value)
+    list_filter = admin.site._registry[model].list_filter
+    names = [str(name) for name in list_filter if model._meta.get_field(str(name)).concrete]
+    filters = {"pk__range": "1", "pk__regex": "(", **{f"{name}__regex": "\0" for name in names}}
+    for name in names:
+        if isinstance(model._meta.get_field(name), DateField):
+            filters |= {f"{name}__year": "10000", f"{name}__year__gte": "9" * 30, f"{name}__lt": "0"}
+    for lookup, value in filters.items():
+        response = admin_client.get(changelist(model), {lookup: value})
+        assert response.headers.get("Location", "").endswith("?e=1"), (lookup, value)
 
 
 def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: RequestFactory) -> None:
@@ -79,8 +80,7 @@ def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: Reque
     fields = [
         field
         for model, model_admin in admin.site._registry.items()
-        for obj in (None, model(pk=1))
-        for field in model_admin.get_form(request, obj)().fields.values()
+        for field in model_admin.get_form(request, model(pk=1), change=True)().fields.values()
         if isinstance(field, DateTimeField | SplitDateTimeField)
     ]
     assert fields
