@@ -61,6 +61,7 @@ class OwnPasswordForm(_ReportedPasswordMixin, admin_forms.AdminPasswordChangeFor
     """The password of the administrator who is logged in."""
 
     def clean_old_password(self) -> str:
+        # Django gives this form no request: all networks count as one.
         _count_attempt(ChangePasswordView(), None, user=self.user)
         try:
             return super().clean_old_password()
