@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,18 @@ class Mailboxes(MessageHandler):
 
     def handle_message(self, message: Message) -> None:
         self.received[message["To"]].append(message)
+
+    def read(self, to: str, number: int = 1) -> str:
+        """Return the plain text of the recipient's e-mail of that number, once it has arrived."""
+        deadline = time.monotonic() + 20
+        while len(self.received[to]) < number:
+            assert time.monotonic() < deadline, f"{to} has received {len(self.received[to])}"
+            time.sleep(0.05)
+        message = self.received[to][number - 1]
+        (text,) = [part for part in message.walk() if part.get_content_type() == "text/plain"]
+        payload = text.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        return payload.decode()
 
 
 @contextmanager

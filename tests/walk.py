@@ -107,10 +107,22 @@ def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
     assert api("GET", "users/me/").status == 401
     api.token = ""
 
-    forgotten = api("POST", "auth/forgot_password/", {"email": "ana@example.com"})
+    api.token = api("POST", "auth/login/", credentials | {"password": newer}).body["token"]
+    assert api("PATCH", user, {"email": "bia@example.com"}).status == 400
+    new_address = {"email": "Bia@Example.com", "current_password": newer}
+    assert api("PATCH", user, new_address).body["pending_email"] == "bia@example.com"
+    token = token_of(read_mail("bia@example.com"), "confirm_new_email")
+    assert token_of(read_mail("ana@example.com"), "cancel_new_email")
+    assert api("POST", "auth/confirm_new_email/", {"token": token}).status == 200
+    assert api("GET", "users/me/").status == 401
+    assert read_mail("ana@example.com")
+    api.token = ""
+    credentials["email"] = "bia@example.com"
+
+    forgotten = api("POST", "auth/forgot_password/", {"email": "bia@example.com"})
     unknown = api("POST", "auth/forgot_password/", {"email": "nobody@example.com"})
     assert forgotten[:2] == unknown[:2]
-    token = token_of(read_mail("ana@example.com"), "reset_password")
+    token = token_of(read_mail("bia@example.com"), "reset_password")
     reset = api("POST", "auth/reset_password/", {"token": token, "password": newest})
     assert reset.status == 200, reset
     assert api("POST", "auth/reset_password/", {"token": token, "password": newer}).status == 400

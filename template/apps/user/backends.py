@@ -17,7 +17,7 @@ class EvenTimeBackend(ModelBackend):
 
     @override
     @sensitive_variables("password")
-    def authenticate(  # type: ignore[override]
+    def authenticate(
         self,
         request: HttpRequest | None,
         username: str | None = None,
