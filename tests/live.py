@@ -101,6 +101,7 @@ class Server:
     name: str
     service: Service
     port: int
+    pid: int = 0
 
     @property
     def url(self) -> str:
@@ -153,6 +154,8 @@ def serving(service: Service, name: str, **variables: str) -> Iterator[Server]:
     """Start a web server of a running service by its own script."""
     server = Server(name, service, free_port())
     own = {"BIND": "127.0.0.1", "PORT": str(server.port), "SERVER": name, "WEB_CONCURRENCY": "1"}
-    with started("./start_server.sh", cwd=service.folder, **service.variables | own | variables):
+    environment = service.variables | own | variables
+    with started("./start_server.sh", cwd=service.folder, **environment) as process:
+        server.pid = process.pid
         wait_for(f"{server.url}/api/v1/health/")
         yield server

@@ -143,6 +143,7 @@ def test_who_is_let_in(running: Stack) -> None:
         bearer(user.token),
         {"subprotocols": [SUBPROTOCOL, user.token], "origin": "https://app.example.com"},
         {"headers": cookie, "origin": f"https://{HOST}"},
+        {"headers": cookie},
     ):
         with running.connect(ECHO, **options) as connection:
             connection.send("hello")
@@ -160,7 +161,7 @@ def test_who_is_not(running: Stack) -> None:
     assert refused(running, **bearer(other.token)) == 4401, "an expired token"
     assert refused(running, subprotocols=[SUBPROTOCOL, "junk"]) == 4401
     # A session's cookie comes from other pages too: their origin gives them away.
-    for origin in ("https://evil.example.com", f"http://{HOST}", "null", None):
+    for origin in ("https://evil.example.com", f"http://{HOST}", "null"):
         with pytest.raises(InvalidStatus, match="HTTP 403"):
             running.connect(ECHO, headers=cookie, origin=origin)
     # A bad token is no reason to look at the cookie.
@@ -326,11 +327,14 @@ def test_nginx(running: Stack, proxy: int, tmp_path: Path) -> None:
     assert user.token not in log
 
 
-def test_wscat(running: Stack) -> None:
+@pytest.mark.parametrize("header", ["Authorization: Bearer {0.token}", "Cookie: {0.cookie}"])
+def test_wscat(running: Stack, header: str) -> None:
+    """It sends no Origin."""
     user = running.user("wscat")
     before = running.log().count("Traceback")
     command = [needs("wscat"), "--connect", f"ws://127.0.0.1:{running.ports[0]}{ECHO}"]
-    command += ["--header", f"Authorization: Bearer {user.token}", "--execute", "hello"]
+    command += ["--header", "X-Forwarded-Proto: https", "--header", header.format(user)]
+    command += ["--execute", "hello"]
     # It ends with its input, so that stays open; or a second after it has sent its message.
     with subprocess.Popen(
         [*command, "--wait", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -24,12 +24,14 @@ class Api:
         self.token = ""
         self._headers = {"Content-Type": "application/json", **(headers or {})}
 
-    def __call__(self, method: str, path: str, body: Any = None) -> Answer:
+    def __call__(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         request = urllib.request.Request(
             f"{self.url}/api/v1/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers=self._headers | self._authorization(),
+            headers=self._headers | self._authorization() | (headers or {}),
         )
         try:
             with urllib.request.urlopen(request, timeout=20) as response:

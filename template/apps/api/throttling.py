@@ -19,6 +19,8 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 
+from common.email_addresses import normalise_email
+
 # Some proxies write the client's port into X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
 _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 
@@ -140,4 +142,9 @@ def _account(request: Request) -> str | None:
         return str(request.user.pk)
     data: Any = request.data
     email = data.get("email", data.get("username")) if isinstance(data, dict) else None
-    return email.strip().lower() if isinstance(email, str) else None
+    if not isinstance(email, str):
+        return None
+    try:
+        return normalise_email(email)
+    except ValueError:
+        return email.strip().lower()

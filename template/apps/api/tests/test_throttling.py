@@ -56,6 +56,12 @@ class TestAccounts:
         swarm = [log_in(api, f"192.0.2.{host}") for host in range(7)]
         assert swarm == [401] * 6 + [429]
 
+    @pytest.mark.parametrize("other", ["bob@BÜCHER.example", "bob@xn--bcher-kva.example"])
+    def test_all_spellings_of_an_address_are_one_account(self, api: APIClient, other: str) -> None:
+        for spelling in ("bob@bücher.example", "bob@bu\u0308cher.example", "Bob@bücher.example"):
+            log_in(api, "192.0.2.1", spelling)
+        assert log_in(api, "192.0.2.1", other) == 429
+
     def test_tries_that_were_refused_do_not_count_for_the_account(self, api: APIClient) -> None:
         for _try in range(5):
             log_in(api, "192.0.2.1")
