@@ -107,11 +107,16 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def api(self, token: str = "") -> Api:
-        """Return a client with an address of its own, so that limits of other tests do not count."""
+    @staticmethod
+    def client_address() -> str:
+        """Return an address that no other test has, so that the limits of those do not count."""
         number = next(_networks)
-        address = f"198.18.{number // 256}.{number % 256}"
-        api = Api(self.url, {"X-Forwarded-Proto": "https", "X-Forwarded-For": address})
+        return f"198.18.{number // 256}.{number % 256}"
+
+    def api(self, token: str = "") -> Api:
+        """Return a client with an address of its own."""
+        headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": self.client_address()}
+        api = Api(self.url, headers)
         api.token = token
         return api
 

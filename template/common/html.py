@@ -1,19 +1,40 @@
 """The HTML that people may write: one allow-list, made for e-mails."""
 
 import re
+from collections.abc import Mapping
 
 import nh3
 
+# No small, sub and sup: each one inside another is smaller still.
 TAGS = {
     *("a", "b", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "hr", "i", "li"),
-    *("ol", "p", "pre", "s", "small", "span", "strong", "sub", "sup", "table", "tbody", "td", "th"),
-    *("thead", "tr", "u", "ul"),
+    *("ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "u"),
+    "ul",
 }
+
+# Only values that leave text visible: absolute sizes that can be read, no negative distances.
+_COLOUR = r"(?:#[0-9a-f]{3}|#[0-9a-f]{6}|rgb\(\d{1,3}, ?\d{1,3}, ?\d{1,3}\))"
+_DISTANCES = r"(?:auto|0|\d{1,2}px)(?: (?:auto|0|\d{1,2}px)){0,3}"
 STYLES = {
-    *("background-color", "border", "border-collapse", "border-radius", "color", "display"),
-    *("font-size", "font-style", "font-weight", "line-height", "margin", "padding"),
-    *("text-align", "text-decoration", "vertical-align", "width"),
+    "background-color": _COLOUR,
+    "border": rf"0|none|\d{{1,2}}px (?:solid|dashed|dotted) {_COLOUR}",
+    "border-collapse": r"collapse|separate",
+    "border-radius": r"\d{1,2}px",
+    "color": _COLOUR,
+    "display": r"block|inline-block",
+    "font-size": r"[1-4]\dpx|(?:[89]|[1-3]\d)pt",
+    "font-style": r"normal|italic",
+    "font-weight": r"normal|bold|[1-9]00",
+    "line-height": r"[12](?:\.\d{1,3})?",
+    "margin": _DISTANCES,
+    "padding": _DISTANCES,
+    "text-align": r"left|right|center|justify|start|end",
+    "text-decoration": r"none|underline|line-through",
+    "vertical-align": r"baseline|top|middle|bottom",
+    "width": r"100%",
 }
+# Of text on its background: https://www.w3.org/TR/WCAG22/#contrast-minimum
+_LEAST_CONTRAST = 4.5
 
 # As editors leave them: with spaces that do not break, percent signs of a URL, and the http://
 # that a link dialog puts before what it takes for a host name.
@@ -21,23 +42,57 @@ _SPACE = r"(?:\s|&nbsp;|&#160;|%20|%C2%A0)*"
 _WRITTEN_PLACEHOLDER = re.compile(
     rf"(?:https?://)?(?:\{{\{{|%7B%7B){_SPACE}(\w+){_SPACE}(?:\}}\}}|%7D%7D)", re.IGNORECASE
 )
-_ACTIVE_STYLE = re.compile(r"url\s*\(|expression|\\|@", re.IGNORECASE)
 
 
-def _filter_attribute(_tag: str, attribute: str, value: str) -> str | None:
-    return None if attribute == "style" and _ACTIVE_STYLE.search(value) else value
+def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
+    return _visible_style(tag, value) if attribute == "style" else value
+
+
+def _visible_style(tag: str, style: str) -> str | None:
+    """Return the declarations of a style that cannot hide the text."""
+    kept = {}
+    for declaration in style.lower().split(";"):
+        name, _colon, value = (part.strip() for part in declaration.partition(":"))
+        if name in STYLES and re.fullmatch(STYLES[name], value, re.ASCII):
+            kept[name] = value
+    # Links do not nest, so a link's two colours are those that are seen together. Any other
+    # element may have a background and colours of elements around it.
+    if tag != "a" or not _is_legible(kept):
+        kept = {name: value for name, value in kept.items() if not name.endswith("color")}
+    return ";".join(f"{name}:{value}" for name, value in kept.items()) or None
+
+
+def _is_legible(style: Mapping[str, str]) -> bool:
+    if "color" not in style or "background-color" not in style:
+        return False
+    darker, lighter = sorted(_luminance(style[name]) for name in ("color", "background-color"))
+    return (lighter + 0.05) / (darker + 0.05) >= _LEAST_CONTRAST
+
+
+def _luminance(colour: str) -> float:
+    """Return a colour's relative luminance: https://www.w3.org/TR/WCAG22/#dfn-relative-luminance."""
+    if colour.startswith("#"):
+        digits = colour[1:] if len(colour) == len("#rrggbb") else "".join(c * 2 for c in colour[1:])
+        levels = [int(digits[at : at + 2], 16) for at in (0, 2, 4)]
+    else:
+        levels = [min(int(level), 255) for level in re.findall(r"\d+", colour)]
+    linear = [
+        level / 255 / 12.92 if level <= 10 else ((level / 255 + 0.055) / 1.055) ** 2.4
+        for level in levels
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _filter_relative_url(url: str) -> str | None:
-    # A mail has no address that a path could be relative to.
-    return url if url.startswith("{{ ") else None
+    # An e-mail has no address that a path could be relative to. What has a placeholder stays:
+    # whether it may be there is for apps.communication.texts to say.
+    return url.strip() if "{{" in url else None
 
 
 _cleaner = nh3.Cleaner(
     tags=TAGS,
     attributes={"*": {"style"}, "a": {"href"}, "td": {"colspan"}, "th": {"colspan"}},
     attribute_filter=_filter_attribute,
-    filter_style_properties=STYLES,
     url_schemes={"http", "https", "mailto"},
     url_relative=_filter_relative_url,
     link_rel=None,
@@ -45,7 +100,7 @@ _cleaner = nh3.Cleaner(
 
 
 def sanitise_html(html: str) -> str:
-    """Return the HTML without what could act, load, or hide something.
+    """Return the HTML without what could act or load something, and without styles that hide text.
 
     A placeholder (``{{ name }}``) stays, in the one way of writing it, as a link's address too.
     """

@@ -25,6 +25,7 @@ from apps.communication.models import Email, EmailTemplate
 from apps.communication.rendering import RenderedEmail, render_text
 from apps.communication.texts import Text
 from apps.communication.widgets import SummernoteEditor
+from common.admin import SafeInputMixin
 
 # The editor and the e-mail itself style their elements one by one. Scripts stay forbidden.
 _EDITOR_CSP: dict[str, Any] = {
@@ -35,7 +36,7 @@ INLINE_STYLES = method_decorator(csp_override(_EDITOR_CSP))
 
 
 @admin.register(Email)
-class EmailAdmin(admin.ModelAdmin[Email]):
+class EmailAdmin(SafeInputMixin, admin.ModelAdmin[Email]):
     """The queue and delivery log: to be read, and to send something again."""
 
     list_display = ("created_at", "state", "to", "kind", "attempts", "error", "next_attempt_at")
@@ -91,7 +92,7 @@ class EmailTemplateForm(forms.ModelForm[EmailTemplate]):
 
 
 @admin.register(EmailTemplate)
-class EmailTemplateAdmin(admin.ModelAdmin[EmailTemplate]):
+class EmailTemplateAdmin(SafeInputMixin, admin.ModelAdmin[EmailTemplate]):
     form = EmailTemplateForm
     fields = ("kind", "language", "subject", "html", "is_active")
     list_display = ("kind", "language", "subject", "is_active", "updated_at")
@@ -129,13 +130,7 @@ class EmailTemplateAdmin(admin.ModelAdmin[EmailTemplate]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        preview_url = (
-            reverse("admin:communication_emailtemplate_preview", args=[object_id])
-            if object_id and object_id.isdecimal()
-            else reverse("admin:communication_emailtemplate_preview_new")
-        )
-        context = {**(extra_context or {}), "preview_url": preview_url}
-        return super().changeform_view(request, object_id, form_url, context)
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
     @override
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

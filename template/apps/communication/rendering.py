@@ -17,6 +17,7 @@ from apps.communication.languages import fallback_languages
 from apps.communication.models import EmailTemplate
 from apps.communication.plain_text import html_to_text
 from apps.communication.texts import Text
+from common.html import sanitise_html
 
 logger = get_logger(__name__)
 
@@ -60,8 +61,9 @@ def _override(kind: EmailKind, language: str) -> Text | None:
     ).first()
     if template is None:
         return None
-    if errors := texts.find_errors(kind, template.subject, template.html):
-        # The kind has changed since. A text that works beats one that is one's own.
+    html = sanitise_html(template.html)
+    if errors := texts.find_errors(kind, template.subject, html):
+        # The kind or our rules have changed since. A text that works beats one that is one's own.
         logger.error("email_template_unusable", template=str(template), fields=list(errors))
         return None
-    return Text(template.subject, template.html)
+    return Text(template.subject, html)

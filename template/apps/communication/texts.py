@@ -6,6 +6,7 @@ engine, which would run what an administrator writes (server-side template injec
 
 import re
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from typing import NamedTuple
 
 from django.core.exceptions import ValidationError
@@ -14,9 +15,13 @@ from django.utils.html import escape
 from django.utils.translation import gettext as _
 
 from apps.communication.kinds import EmailKind
+from apps.communication.plain_text import html_to_text
 from common.html import sanitise_html
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_LINK = re.compile(r"\{\{\s*(\w+_url)\s*\}\}")
+# What may come before a link in running text, so that no mail program joins it to a word.
+_BEFORE_A_LINK = re.compile(r"(?:^|[\s<])[(\[\"'“‘«]*$")
 _TEMPLATE_SYNTAX = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
 _SHIPPED = re.compile(r"\s*<title>(?P<subject>[^<]+)</title>(?P<html>.+)", re.DOTALL)
 _LINK_LIKE = re.compile(r"(?<=\w)\.(?=\w)|(?<=:)(?=//)")
@@ -55,11 +60,51 @@ def find_errors(kind: EmailKind, subject: str, html: str) -> dict[str, list[Vali
         if _TEMPLATE_SYNTAX.search(_PLACEHOLDER.sub("", text)):
             message = _("Braces are for placeholders alone, such as {{ first_name }}.")
             errors.setdefault(field, []).append(ValidationError(message, "syntax"))
+    if in_subject := sorted(_LINK.findall(subject)):
+        message = _("The subject cannot contain a link: %(names)s.")
+        params = {"names": ", ".join(in_subject)}
+        errors.setdefault("subject", []).append(ValidationError(message, "link_in_subject", params))
+    if misplaced := sorted(_misplaced(html)):
+        message = _(
+            "Use the placeholder of a link as the whole address of a link, or in the text with a "
+            "space before it. No other placeholder can be in an address. Misplaced: %(names)s."
+        )
+        params = {"names": ", ".join(misplaced)}
+        errors.setdefault("html", []).append(ValidationError(message, "misplaced", params))
     if missing := sorted(kind.required - used):
         message = _("Missing placeholders: %(names)s.")
         params = {"names": ", ".join(missing)}
         errors.setdefault("html", []).append(ValidationError(message, "missing", params))
     return errors
+
+
+class _Attributes(HTMLParser):
+    """Collect the placeholders in attributes, except links that are the whole ``href``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.misplaced: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if (tag, name) != ("a", "href") or not _LINK.fullmatch(value or ""):
+                self.misplaced.update(_PLACEHOLDER.findall(value or ""))
+
+
+def _misplaced(html: str) -> set[str]:
+    """Return the placeholders whose value could reach the server of another address.
+
+    That is ``<a href="https://example.com/?{{ reset_url }}">``, and the same as text, of which
+    mail programs make a link.
+    """
+    attributes = _Attributes()
+    attributes.feed(html)
+    attributes.close()
+    text = html_to_text(html)
+    joined = {
+        link[1] for link in _LINK.finditer(text) if not _BEFORE_A_LINK.search(text[: link.start()])
+    }
+    return attributes.misplaced | joined
 
 
 def fill_subject(subject: str, values: Mapping[str, object]) -> str:

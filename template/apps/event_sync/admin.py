@@ -10,10 +10,11 @@ from django.utils.translation import ngettext
 from apps.event_sync import outbox
 from apps.event_sync.models import EventSync
 from apps.event_sync.wakeup import wake_relays
+from common.admin import SafeInputMixin
 
 
 @admin.register(EventSync)
-class EventSyncAdmin(admin.ModelAdmin[EventSync]):
+class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
     """The outbox and its history: to be read, and to send something again."""
 
     list_display = (

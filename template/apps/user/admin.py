@@ -1,15 +1,58 @@
-from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.utils.translation import gettext_lazy as _
+"""The admin site is a second way in: limits, events and notices are those of the API."""
 
-from apps.user.forms import AdminLoginForm
+from collections.abc import Sequence
+from typing import Any, override
+
+from django.contrib import admin, messages
+from django.contrib.admin.options import ActionLocation
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils.translation import gettext as _text
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from apps.user import services
+from apps.user.forms import AdminLoginForm, OwnPasswordForm, SetPasswordForm, UserForm
 from apps.user.models import User
+from common.admin import SafeInputMixin
 
 admin.site.login_form = AdminLoginForm
+admin.site.password_change_form = OwnPasswordForm
+admin.site.unregister(Group)
+
+# Whoever may change these can give themselves every permission.
+PRIVILEGES = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+@admin.register(Group)
+class GroupAdmin(SafeInputMixin, DjangoGroupAdmin):
+    """Only superusers may change what the members of a group may do."""
+
+    @override
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    @override
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin[User]):
+class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
+    """Only superusers may change privileges, and the accounts of staff."""
+
+    form = UserForm
+    change_password_form = SetPasswordForm
+    actions = ("end_sessions",)
     list_display = (
         "email",
         "first_name",
@@ -51,3 +94,59 @@ class UserAdmin(DjangoUserAdmin[User]):
             },
         ),
     )
+
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_manage(request, obj)
+
+    @override
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_manage(request, obj)
+
+    @override
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        own = self.readonly_fields
+        return own if request.user.is_superuser else (*own, *PRIVILEGES)
+
+    @override
+    def get_deleted_objects(
+        self, objs: Sequence[User] | QuerySet[User], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        deleted, counts, permissions_needed, protected = super().get_deleted_objects(objs, request)
+        if services.include_last_superuser(objs):
+            protected = [*protected, _text("the last superuser")]
+        return deleted, counts, permissions_needed, protected
+
+    @override
+    def save_model(
+        self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool
+    ) -> None:
+        old_email = form.initial.get("email") if change else None
+        super().save_model(request, obj, form, change)
+        if old_email and old_email != obj.email:
+            services.end_sessions(obj)
+            services.report_new_email(obj, old_email=old_email)
+
+    @admin.action(
+        description=_("End all sessions"),
+        permissions=["change"],
+        location=[ActionLocation.CHANGE_LIST, ActionLocation.CHANGE_FORM],
+    )
+    def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        users = list(queryset)
+        if not all(self.has_change_permission(request, user) for user in users):
+            raise PermissionDenied
+        for user in users:
+            services.end_sessions(user)
+            self.log_change(request, user, _text("Ended all sessions."))
+        count = len(users)
+        message = ngettext(
+            "The sessions of %(count)d user have ended.",
+            "The sessions of %(count)d users have ended.",
+            count,
+        )
+        self.message_user(request, message % {"count": count}, messages.SUCCESS)
+
+
+def _may_manage(request: HttpRequest, user: User | None) -> bool:
+    return user is None or request.user.is_superuser or not (user.is_staff or user.is_superuser)

@@ -1,21 +1,100 @@
-from typing import Any
+"""The forms of the admin site, with the limits, events and notices of the API."""
 
-from django.contrib.admin.forms import AdminAuthenticationForm
+from types import SimpleNamespace
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib.admin import forms as admin_forms
+from django.contrib.auth import forms as auth_forms
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from rest_framework.parsers import FormParser
 from rest_framework.request import Request
+from structlog import get_logger
 
-from apps.user.api.auth import LoginView
+from apps.user import services
+from apps.user.api.auth import AuthView, ChangePasswordView, LoginView
+from apps.user.errors import EmailNotConfirmedError
+from apps.user.models import User
+
+logger = get_logger(__name__)
+
+_EMAIL = User._meta.get_field("email")  # noqa: SLF001 - Django's documented API
 
 
-class AdminLoginForm(AdminAuthenticationForm):
-    """The admin's login, whose tries count together with those of the API's."""
-
+class AdminLoginForm(admin_forms.AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
-        view = LoginView()
-        request = Request(self.request or HttpRequest(), parsers=[FormParser()])
-        if not all(throttle.allow_request(request, view) for throttle in view.get_throttles()):
+        email, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if email and password:
+            # As the database will look for it, whatever was typed.
+            account = _EMAIL.get_prep_value(email)
+            _count_attempt(LoginView(), self.request, email=account)
+        try:
+            return super().clean()
+        except ValidationError as error:
+            if error.code != EmailNotConfirmedError.default_code:
+                logger.warning("login_failed")
+            raise
+
+    def confirm_login_allowed(self, user: User) -> None:
+        super().confirm_login_allowed(user)
+        if settings.REQUIRE_CONFIRMED_EMAIL and user.email_confirmed_at is None:
+            logger.warning("login_before_confirmation", user=user.pk)
+            raise ValidationError(
+                EmailNotConfirmedError.default_detail, code=EmailNotConfirmedError.default_code
+            )
+
+
+class _ReportedPasswordMixin:
+    """Reports a new password to the log and to the owner."""
+
+    def set_password_and_save(self, user: User, *args: Any, **kwargs: Any) -> User:
+        with transaction.atomic():
+            user = super().set_password_and_save(user, *args, **kwargs)  # type: ignore[misc]
+            services.report_new_password(user)
+        return user
+
+
+class OwnPasswordForm(_ReportedPasswordMixin, admin_forms.AdminPasswordChangeForm):
+    """The password of the administrator who is logged in."""
+
+    def clean_old_password(self) -> str:
+        # Django gives this form no request: all networks count as one.
+        _count_attempt(ChangePasswordView(), None, user=self.user)
+        try:
+            return super().clean_old_password()
+        except ValidationError:
+            logger.warning("password_change_failed", user=self.user.pk)
+            raise
+
+
+class SetPasswordForm(_ReportedPasswordMixin, auth_forms.AdminPasswordChangeForm[User]):
+    """The password of another user."""
+
+
+class UserForm(auth_forms.UserChangeForm[User]):
+    def clean(self) -> dict[str, Any]:
+        """Keep the last superuser, who could not be brought back in the admin site."""
+        data = super().clean() or {}
+        access = [data.get(field, True) for field in ("is_active", "is_staff", "is_superuser")]
+        if not all(access) and services.include_last_superuser([self.instance]):
+            raise ValidationError(_("The last superuser must stay active."), code="last_superuser")
+        return data
+
+
+def _count_attempt(
+    view: AuthView, request: HttpRequest | None, *, user: User | None = None, email: str = ""
+) -> None:
+    """Count an attempt together with those of an API view. Raises ``ValidationError`` at a limit."""
+    request = request or HttpRequest()
+    attempt = SimpleNamespace(
+        META=request.META,
+        headers=request.headers,
+        user=user or AnonymousUser(),
+        data={"email": email},
+    )
+    for throttle in view.get_throttles():
+        if not throttle.allow_request(cast("Request", attempt), view):
             raise ValidationError(_("Too many attempts. Please try again later."), code="throttled")
-        return super().clean()

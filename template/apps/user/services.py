@@ -4,6 +4,7 @@ Functions that take a one-time token lock the user's row while they check and us
 two concurrent requests cannot both succeed.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -88,13 +89,12 @@ def confirm_new_email(*, token: str) -> None:
             user = _lock_user(confirm_new_email_token, token)
             if user.pending_email is None:
                 raise InvalidTokenError
-            context = {**_happened_now(user), "new_email": user.pending_email}
-            queue_email("address_changed", to=user.email, context=context)
+            old_email = user.email
             user.email, user.email_confirmed_at = user.pending_email, timezone.now()
             _end_sessions(user, "email", "email_confirmed_at")
+            report_new_email(user, old_email=old_email)
     except IntegrityError as error:
         raise EmailTakenError from error
-    logger.info("email_changed", user=user.pk)
 
 
 def cancel_new_email(*, token: str) -> None:
@@ -184,6 +184,7 @@ def change_password(user: User, *, current_password: str, password: str) -> User
     """Replace the password and end every older JWT. Raises ``WrongPasswordError``, ``ValidationError``."""
     user = get_object_or_404(User.objects.select_for_update(), pk=user.pk)
     if not user.check_password(current_password):
+        logger.warning("password_change_failed", user=user.pk)
         raise WrongPasswordError
     check_password_strength(password, user)
     _set_password(user, password)
@@ -213,6 +214,26 @@ def update_profile(
     return user
 
 
+def report_new_password(user: User) -> None:
+    """Log that the password has changed, and send a notice to its owner."""
+    queue_email("password_changed", to=user.email, context=_happened_now(user))
+    logger.info("password_changed", user=user.pk)
+
+
+def report_new_email(user: User, *, old_email: str) -> None:
+    """Log that the address has changed, and send a notice to the old one."""
+    context = {**_happened_now(user), "new_email": user.email}
+    queue_email("address_changed", to=old_email, context=context)
+    logger.info("email_changed", user=user.pk)
+
+
+def include_last_superuser(users: Iterable[User]) -> bool:
+    """Say whether no superuser who can log in to the admin site would be left without these users."""
+    superusers = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
+    found = set(superusers.values_list("pk", flat=True))
+    return bool(found) and found <= {user.pk for user in users}
+
+
 def check_password_strength(password: str, user: User) -> None:
     """Raise ``ValidationError`` on ``password`` where a validator refuses it."""
     try:
@@ -233,8 +254,7 @@ def _lock_user(kind: OneTimeToken, token: str) -> User:
 def _set_password(user: User, password: str) -> None:
     user.set_password(password)
     user.save(update_fields=["password", "email_confirmed_at"])
-    queue_email("password_changed", to=user.email, context=_happened_now(user))
-    logger.info("password_changed", user=user.pk)
+    report_new_password(user)
 
 
 def _end_sessions(user: User, *changed: str) -> None:

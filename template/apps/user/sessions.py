@@ -2,11 +2,20 @@
 
 from typing import Any
 
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.dispatch import receiver
+from structlog import get_logger
 
 from apps.user import services
 from apps.user.models import User
+
+
+logger = get_logger(__name__)
+
+
+@receiver(user_logged_in)
+def log_login(sender: type[User], user: User, **kwargs: Any) -> None:
+    logger.info("login", user=user.pk)
 
 
 @receiver(user_logged_out)

