@@ -59,6 +59,13 @@ class EventSync(models.Model):
         blank=True,
         help_text=_("While it is being sent: when another relay may take it over."),
     )
+    # Only on FIFO queues. Code that does not know the column stores rows without it.
+    blocked = models.BooleanField(
+        _("blocked"),
+        db_default=False,
+        editable=False,
+        help_text=_("Waits for an earlier event of the same object to be sent (FIFO)."),
+    )
     # The fence: whoever claims an event writes a new one, and only its holder may change the row.
     lease = models.CharField(max_length=32, blank=True, default="", editable=False)
     message_id = models.CharField(_("message id"), max_length=100, blank=True, default="")
