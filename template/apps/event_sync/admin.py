@@ -63,7 +63,7 @@ class EventSyncAdmin(admin.ModelAdmin[EventSync]):
 
     @override
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[EventSync]) -> None:
-        unsent = queryset.filter(state__in=EventSync.UNSENT)
+        unsent = queryset.filter(sent__isnull=True)
         obj_keys = set(unsent.values_list("obj_key", flat=True))
         super().delete_queryset(request, queryset)
         outbox.unblock(obj_keys)
