@@ -285,7 +285,10 @@ def in_order() -> Rates:
     rates: Rates = {}
     settings.SQS_QUEUE_URL += ".fifo"
     for _round in range(ROUNDS):
-        for name, objects in {"an object each": RELAYED, "10 of each object": RELAYED // 10}.items():
+        for name, objects in {
+            "an object each": RELAYED,
+            "10 of each object": RELAYED // 10,
+        }.items():
             fill(RELAYED, objects=objects)
             note(rates, name, rate(RELAYED, lambda: relay(RELAYED, threads=8)))
         fill(RELAYED, objects=1)
@@ -345,7 +348,10 @@ def measure() -> None:
     show("Events claimed in a second", claimed)
     for milliseconds in ("0", "10"):
         with sqs("sqs_stub.py", milliseconds):
-            show(f"Events sent in order (FIFO) in a second, SQS answering in {milliseconds} ms", in_order())
+            show(
+                f"Events sent in order (FIFO) in a second, SQS answering in {milliseconds} ms",
+                in_order(),
+            )
     claims_by_backlog()
     for milliseconds in ("0", "10"):
         show(
@@ -369,7 +375,9 @@ def main() -> None:
     if "--claims" not in sys.argv:
         with tempfile.TemporaryDirectory() as folder:
             database = {"DATABASE_URL": f"sqlite:///{folder}/claims.sqlite3"}
-            subprocess.run([sys.executable, __file__, "--claims"], env=os.environ | database, check=True)
+            subprocess.run(
+                [sys.executable, __file__, "--claims"], env=os.environ | database, check=True
+            )
 
 
 if __name__ == "__main__":

@@ -100,17 +100,19 @@ def claim(
     due = _due()
     if only is not None:
         due = due.filter(pk__in=only)
-    due = due.order_by("next_attempt_at", "pk").select_for_update(skip_locked=True)
+    due = due.order_by("next_attempt_at", "pk").select_for_update(skip_locked=True)[:limit]
+    lease = uuid.uuid4().hex
     with _transaction():
-        ids = _take_in_order(due[:limit]) if in_order else due.values_list("pk", flat=True)[:limit]
-        claimed = _events().filter(pk__in=list(ids))
-        claimed.update(
+        events = list(_events().filter(pk__in=_take_in_order(due)) if in_order else due)
+        _events().filter(pk__in=[event.pk for event in events]).update(
             state=EventSync.State.SENDING,
             blocked=False,
-            lease=uuid.uuid4().hex,
+            lease=lease,
             next_attempt_at=Now() + timedelta(seconds=LEASE),
         )
-        return list(claimed.order_by("pk"))
+    for event in events:
+        event.state, event.lease = EventSync.State.SENDING, lease
+    return sorted(events, key=lambda event: event.pk)
 
 
 def is_anything_due() -> bool:
@@ -127,9 +129,7 @@ def unblock(obj_keys: Iterable[str]) -> None:
         for pk in unsent.filter(obj_key=key).values_list("pk", flat=True)[:MAX_BATCH]
     ]
     # As old as they are: they go before what was stored after them.
-    _events().filter(pk__in=first, blocked=True).update(
-        blocked=False, next_attempt_at=F("created")
-    )
+    _events().filter(pk__in=first, blocked=True).update(blocked=False, next_attempt_at=F("created"))
 
 
 def record_results(sent: Sequence[Sent], failed: Sequence[Failed], *, in_order: bool) -> int:
@@ -195,9 +195,7 @@ def requeue(events: QuerySet[EventSync]) -> int:
 
 def prune(*, days: float, batch: int = 1000) -> int:
     """Delete what was sent so many days ago, some rows at a time; return how many there were."""
-    old = _events().filter(
-        state=EventSync.State.SENT, sent__lt=Now() - timedelta(days=days)
-    )
+    old = _events().filter(state=EventSync.State.SENT, sent__lt=Now() - timedelta(days=days))
     deleted = 0
     while ids := list(old.order_by("sent").values_list("pk", flat=True)[:batch]):
         deleted += old.filter(pk__in=ids).delete()[0]
@@ -249,12 +247,8 @@ def _block(previous: dict[int, int], *, locked: set[int]) -> None:
     """
     if not previous:
         return
-    others = _events().filter(
-        pk__in=set(previous.values()) - locked, sent__isnull=True
-    )
-    locked = locked.union(
-        others.select_for_update(skip_locked=True).values_list("pk", flat=True)
-    )
+    others = _events().filter(pk__in=set(previous.values()) - locked, sent__isnull=True)
+    locked = locked.union(others.select_for_update(skip_locked=True).values_list("pk", flat=True))
     _events().filter(pk__in=[pk for pk, before in previous.items() if before in locked]).update(
         state=EventSync.State.PENDING,
         blocked=True,

@@ -241,7 +241,9 @@ class Relay:
     def _note(self) -> None:
         """Write the outcomes down; those that a failing database did not take stay here."""
         if self._sent:
-            self._count("sent", len(self._sent), outbox.mark_sent(self._sent, in_order=self._in_order))
+            self._count(
+                "sent", len(self._sent), outbox.mark_sent(self._sent, in_order=self._in_order)
+            )
             self._sent = []
         if self._failed:
             self._count("failed", len(self._failed), outbox.mark_failed(self._failed))

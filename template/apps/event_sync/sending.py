@@ -142,7 +142,9 @@ def _single_out(
         answer.put_off |= dict.fromkeys(_ids(rest), answer.outage)
         return answer
     if is_fifo(queue_url):
-        stopped = {message.group for message in batch[:middle] if message.event_id not in answer.taken}
+        stopped = {
+            message.group for message in batch[:middle] if message.event_id not in answer.taken
+        }
         behind = [message for message in rest if message.group in stopped]
         answer.put_off |= dict.fromkeys(_ids(behind), "It waits for an earlier event of its object")
         rest = [message for message in rest if message.group not in stopped]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
@@ -128,7 +129,7 @@ def account_of(client: "SQSClient") -> str:
     )
     try:
         identity = sts.get_caller_identity()
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         return f"unknown ({error})"
     return f"{identity['Account']} ({identity['Arn']})"
 
@@ -205,7 +206,9 @@ class SqsManager:
             arguments["MessageDeduplicationId"] = (
                 deduplication_id or hashlib.sha256(body.encode()).hexdigest()
             )
-        answer = sqs_client(queue_url).send_message(QueueUrl=queue_url, MessageBody=body, **arguments)
+        answer = sqs_client(queue_url).send_message(
+            QueueUrl=queue_url, MessageBody=body, **arguments
+        )
         message_id: str | None = answer.get("MessageId")
         if not message_id:
             raise NotAcknowledgedError("SQS gave the message no id")
