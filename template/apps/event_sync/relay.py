@@ -170,9 +170,11 @@ class Relay:
             self._give_back()
         claimed = self._claim()
         self._hand_out()
+        # Before the results are recorded: they may make the next events of an object due.
+        busy = claimed or any((self._ready, self._in_flight, self._sent, self._failed))
         self._collect(SLICE)
         self._note_in_time()
-        return claimed or any((self._ready, self._in_flight, self._sent, self._failed))
+        return busy
 
     def _claim(self) -> bool:
         """Hold some batches in reserve; after an outage, try with a single one."""
