@@ -51,6 +51,8 @@ ROUNDS = 3
 NAIVE, STORED, RELAYED = 20, 100, 2_000
 INBOUND, PUSHED = 300, 100
 CLAIMED = 500
+# Claims of what one thread of a relay asks for, from a backlog of so many events.
+BACKLOGS, OBJECTS, CLAIMS, CLAIM = (1_000, 10_000, 100_000), (1, 10_000), 12, 80
 MEMORY_EVENTS, MEMORY_STEP = 100_000, 10_000
 MOTO_EVENTS = 200
 
@@ -124,20 +126,22 @@ def pull(count: int) -> None:
 # How
 
 
-def fields(number: int) -> dict[str, object]:
+def fields(number: int, objects: int = sys.maxsize) -> dict[str, object]:
     return {
         "apps": {"target": ["billing", "crm"]},
         "obj_type": "test_event_sync",
         "obj_data": {"id": number, "name": "An invoice of some length", "total": "9.90"},
         "obj_cmd": "put",
-        "obj_key": f"test_event_sync:{number}",
+        "obj_key": f"test_event_sync:{number % objects}",
     }
 
 
-def fill(count: int, state: str = EventSync.State.PENDING) -> list[EventSync]:
-    """Have so many events in the table, and no others."""
+def fill(
+    count: int, state: str = EventSync.State.PENDING, *, objects: int = sys.maxsize
+) -> list[EventSync]:
+    """Have so many events in the table, of so many objects, and no others."""
     EventSync.objects.all().delete()
-    rows = [EventSync(**fields(number), state=state) for number in range(count)]
+    rows = [EventSync(**fields(number, objects), state=state) for number in range(count)]
     return EventSync.objects.bulk_create(rows, batch_size=1_000)
 
 
@@ -247,6 +251,51 @@ def storing_and_claiming() -> tuple[Rates, Rates]:
     return stored, claimed
 
 
+def claims_by_backlog() -> None:
+    """Print what a claim of a FIFO queue's relay costs, by the backlog and its objects."""
+    vendor = outbox.outbox_connection().vendor
+    print(f"Milliseconds of a claim and of recording its events as sent, {vendor}")
+    print("    pending  objects   events   median     max   recording")
+    for objects in OBJECTS:
+        for pending in BACKLOGS:
+            fill(pending, objects=objects)
+            claimed, claims, records = [], [], []
+            for _claim in range(CLAIMS):
+                start = time.perf_counter()
+                events = outbox.claim(CLAIM, in_order=True)
+                claims.append(1_000 * (time.perf_counter() - start))
+                claimed.append(len(events))
+                if not events:
+                    continue
+                sent = [
+                    outbox.Sent(event_id=event.pk, lease=event.lease, message_id="1")
+                    for event in events
+                ]
+                start = time.perf_counter()
+                outbox.mark_sent(sent, in_order=True)
+                records.append(1_000 * (time.perf_counter() - start))
+            print(
+                f"  {pending:>9,} {min(objects, pending):>8,} {max(claimed):>8,}"
+                f" {statistics.median(claims):>8.1f} {max(claims):>7.1f}"
+                f" {statistics.median(records):>11.1f}"
+            )
+
+
+def in_order() -> Rates:
+    rates: Rates = {}
+    settings.SQS_QUEUE_URL += ".fifo"
+    for _round in range(ROUNDS):
+        for name, objects in {
+            "an object each": RELAYED,
+            "10 of each object": RELAYED // 10,
+        }.items():
+            fill(RELAYED, objects=objects)
+            note(rates, name, rate(RELAYED, lambda: relay(RELAYED, threads=8)))
+        fill(RELAYED, objects=1)
+        note(rates, "one object", rate(RELAYED, lambda: relay(RELAYED, threads=8)))
+    return rates
+
+
 def inbound(milliseconds: str) -> Rates:
     rates: Rates = {}
     for _round in range(ROUNDS):
@@ -298,6 +347,13 @@ def measure() -> None:
     show("Events stored in a second", stored)
     show("Events claimed in a second", claimed)
     for milliseconds in ("0", "10"):
+        with sqs("sqs_stub.py", milliseconds):
+            show(
+                f"Events sent in order (FIFO) in a second, SQS answering in {milliseconds} ms",
+                in_order(),
+            )
+    claims_by_backlog()
+    for milliseconds in ("0", "10"):
         show(
             f"Confirmations processed in a second, SQS answering in {milliseconds} ms",
             inbound(milliseconds),
@@ -313,9 +369,15 @@ def main() -> None:
     runner.setup_test_environment()
     databases = runner.setup_databases()
     try:
-        measure()
+        claims_by_backlog() if "--claims" in sys.argv else measure()
     finally:
         runner.teardown_databases(databases)
+    if "--claims" not in sys.argv:
+        with tempfile.TemporaryDirectory() as folder:
+            database = {"DATABASE_URL": f"sqlite:///{folder}/claims.sqlite3"}
+            subprocess.run(
+                [sys.executable, __file__, "--claims"], env=os.environ | database, check=True
+            )
 
 
 if __name__ == "__main__":

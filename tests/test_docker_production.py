@@ -80,7 +80,7 @@ def running(
     with production(template, short_path, request.param) as containers:
         containers.up("--build")
         if request.param["use_event_sync"]:
-            setup = ["python", "manage.py", "event_sync_setup"]
+            setup = ["python", "manage.py", "event_sync_setup", "--no-input"]
             containers.execute(*setup, "events")
             containers.execute(*setup, "confirmations", "--inbound")
         yield containers

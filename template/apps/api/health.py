@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.utils.module_loading import import_string
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers, status
@@ -30,10 +30,10 @@ READINESS = inline_serializer(
 )
 
 
-def check_database() -> State:
+def check_database(alias: str = DEFAULT_DB_ALIAS) -> State:
     """Say whether a query reaches the database; the reason of a failure goes to the log."""
     try:
-        with connection.cursor() as cursor:
+        with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
         logger.warning("database_unavailable", error=error)

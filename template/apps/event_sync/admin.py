@@ -31,7 +31,16 @@ class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
         (_("Cycle"), {"fields": ("created", "sent", "received", "processed")}),
         (
             _("Sending"),
-            {"fields": ("state", "attempts", "next_attempt_at", "message_id", "last_error")},
+            {
+                "fields": (
+                    "state",
+                    "blocked",
+                    "attempts",
+                    "next_attempt_at",
+                    "message_id",
+                    "last_error",
+                )
+            },
         ),
     )
 
@@ -47,6 +56,18 @@ class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
             "%(count)d event is sent again.", "%(count)d events are sent again.", count
         )
         self.message_user(request, message % {"count": count}, messages.SUCCESS)
+
+    @override
+    def delete_model(self, request: HttpRequest, obj: EventSync) -> None:
+        super().delete_model(request, obj)
+        outbox.unblock([obj.obj_key])
+
+    @override
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[EventSync]) -> None:
+        unsent = queryset.filter(sent__isnull=True)
+        obj_keys = set(unsent.values_list("obj_key", flat=True))
+        super().delete_queryset(request, queryset)
+        outbox.unblock(obj_keys)
 
     def has_send_again_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("event_sync.change_eventsync")

@@ -78,17 +78,18 @@ def _send_stored() -> None:
 def _send(event_ids: list[int]) -> int:
     """Send the first of these in one request; return how many were in it."""
     queue_url = settings.SQS_QUEUE_URL
-    claimed = outbox.claim(MAX_BATCH, in_order=is_fifo(queue_url), only=event_ids)
+    in_order = is_fifo(queue_url)
+    claimed = outbox.claim(MAX_BATCH, in_order=in_order, only=event_ids)
     batch = next(pack(map(build_message, claimed)), [])
     # The ids ascend in both: what did not fit into one request is at the end.
     events, left = claimed[: len(batch)], claimed[len(batch) :]
     outbox.release((event.pk, event.lease) for event in left)
     if not batch:
         return 0
-    client = sqs_client(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    client = sqs_client(queue_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
     answer = send_batch(client, queue_url, batch)
     if answer.outage:
         breaker.trip()
         logger.warning("event_sync_not_sent_at_commit", error=answer.outage)
-    outbox.note(*settle(events, answer))
+    outbox.record_results(*settle(events, answer), in_order=in_order)
     return len(batch)

@@ -15,10 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
-from django.db import close_old_connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, router
 from rest_framework.exceptions import APIException, ValidationError
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
@@ -27,8 +27,9 @@ from apps.api.health import check_database
 from apps.event_sync.api.serializers import ConfirmationSerializer
 from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
+from apps.event_sync.models import EventSync
 from apps.event_sync.stopping import Stopped, StopSignals
-from common.sqs.sqs_sync import sqs_client
+from common.sqs.sqs_sync import error_code, is_temporary, sqs_client
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -43,7 +44,7 @@ FIRST_DELAY, LONGEST_DELAY = 10, 15 * 60
 FIRST_PAUSE, LONGEST_PAUSE = 1, 30
 
 MAX_BATCH = 10
-DELETE_ATTEMPTS = 3
+ATTEMPTS = 3
 
 type Outcome = Literal["processed", "refused", "failed", "released"]
 
@@ -78,8 +79,8 @@ class Consumer:
         self._stop = stop
         self._long_poll = long_poll
         self._visibility = visibility
-        self._client = sqs_client()
-        self._poller = sqs_client(read_timeout=long_poll + 10)
+        self._client = sqs_client(queue_url)
+        self._poller = sqs_client(queue_url, read_timeout=long_poll + 10)
         self._outages = 0
         # Groups of a FIFO queue whose first message failed, and until when we are careful.
         self._held_up: dict[str, float] = {}
@@ -174,58 +175,49 @@ class Consumer:
         self._hide(waits)
 
     def _delete(self, messages: list["MessageTypeDef"]) -> None:
-        """Delete messages, some of them again where SQS could not.
+        """Delete messages. One that stays comes again, and changes nothing then."""
+        entries = [{"ReceiptHandle": message["ReceiptHandle"]} for message in messages]
+        self._request("delete_message_batch", entries, failure="event_sync_messages_not_deleted")
 
-        One that stays comes again, and changes nothing then.
-        """
-        waiting = {str(number): message for number, message in enumerate(messages)}
-        for attempt in range(DELETE_ATTEMPTS):
+    def _hide(self, waits: list[tuple["MessageTypeDef", int]]) -> None:
+        """Hide messages for so many seconds from now; if that fails, the last time stays."""
+        entries = [
+            {"ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": seconds}
+            for message, seconds in waits
+        ]
+        self._request(
+            "change_message_visibility_batch", entries, failure="event_sync_messages_not_hidden"
+        )
+
+    def _request(
+        self,
+        operation: Literal["delete_message_batch", "change_message_visibility_batch"],
+        entries: list[dict[str, Any]],
+        *,
+        failure: str,
+    ) -> None:
+        """Send a batch, and again what SQS could not do for now, a few times."""
+        waiting = {str(number): {"Id": str(number)} | entry for number, entry in enumerate(entries)}
+        for attempt in range(ATTEMPTS):
             if not waiting:
                 return
             if attempt:
                 time.sleep(random.uniform(0.1, 0.2) * 2**attempt)  # noqa: S311 - no secret
+            call: Any = getattr(self._client, operation)
             try:
-                answer = self._client.delete_message_batch(
-                    QueueUrl=self._queue_url,
-                    Entries=[
-                        {"Id": key, "ReceiptHandle": message["ReceiptHandle"]}
-                        for key, message in waiting.items()
-                    ],
-                )
+                answer = call(QueueUrl=self._queue_url, Entries=list(waiting.values()))
             except (BotoCoreError, ClientError) as error:
-                logger.warning("event_sync_messages_not_deleted", error=error)
+                logger.warning(failure, error=error)
                 continue
             failures = answer.get("Failed", [])
             if failures:
-                logger.warning("event_sync_messages_not_deleted", failures=failures)
-            # The sender's fault is ours: a receipt that is too old gets no younger.
+                logger.warning(failure, failures=failures)
+            # A receipt that is too old gets no younger.
             waiting = {
-                failure["Id"]: waiting[failure["Id"]]
-                for failure in failures
-                if not failure["SenderFault"]
+                entry["Id"]: waiting[entry["Id"]]
+                for entry in failures
+                if is_temporary(error_code(entry))
             }
-
-    def _hide(self, waits: list[tuple["MessageTypeDef", int]]) -> None:
-        """Hide messages for so many seconds from now; where that fails, the last time stays."""
-        if not waits:
-            return
-        try:
-            answer = self._client.change_message_visibility_batch(
-                QueueUrl=self._queue_url,
-                Entries=[
-                    {
-                        "Id": str(number),
-                        "ReceiptHandle": message["ReceiptHandle"],
-                        "VisibilityTimeout": seconds,
-                    }
-                    for number, (message, seconds) in enumerate(waits)
-                ],
-            )
-        except (BotoCoreError, ClientError) as error:
-            logger.warning("event_sync_messages_not_hidden", error=error)
-            return
-        if failures := answer.get("Failed"):
-            logger.warning("event_sync_messages_not_hidden", failures=failures)
 
     @contextmanager
     def _kept_hidden(self, messages: list["MessageTypeDef"]) -> Iterator[None]:
@@ -249,7 +241,8 @@ class Consumer:
 
         SQS would count each, and move it to the dead-letter queue for nothing.
         """
-        while not self._stop.requested and check_database() != "ok":
+        aliases = {DEFAULT_DB_ALIAS, router.db_for_write(EventSync)}
+        while not self._stop.requested and any(check_database(alias) != "ok" for alias in aliases):
             close_old_connections()
             self._pause()
 

@@ -81,8 +81,7 @@ def build_message(event: EventSync) -> Message:
         body=body,
         size=len(body.encode()),
         group=_group(event.obj_key),
-        # The time as well: other services, or a database made anew, have events of this id.
-        deduplication_id=f"{event.pk}-{event.created:%Y%m%d%H%M%S%f}",
+        deduplication_id=_deduplication_id(event),
     )
 
 
@@ -96,6 +95,26 @@ def pack(messages: Iterable[Message]) -> Iterator[list[Message]]:
             batch, size = [], 0
         batch.append(message)
         size += message.size
+    if batch:
+        yield batch
+
+
+def pack_in_order(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Split messages into batches that may be sent at the same time, for a FIFO queue.
+
+    All messages of a group are in one batch, in their order. Those of a group that do not fit
+    into one request are left out.
+    """
+    groups: dict[str, list[Message]] = {}
+    for message in messages:
+        groups.setdefault(message.group, []).append(message)
+    batch: list[Message] = []
+    for group in groups.values():
+        of_group = next(pack(group))
+        if next(pack(batch + of_group)) != batch + of_group:
+            yield batch
+            batch = []
+        batch += of_group
     if batch:
         yield batch
 
@@ -116,6 +135,16 @@ def _encode(message: dict[str, Any]) -> str:
     text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # The two characters that SQS would replace; all others that it does not take, JSON escapes.
     return text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+
+
+def _deduplication_id(event: EventSync) -> str:
+    """Return what SQS knows a repeated message by: each attempt has the same.
+
+    The time is in it because other services, or a database created again, have events of this
+    id. What SQS took before, and is sent again on purpose, is another message.
+    """
+    stored = f"{event.pk}-{event.created:%Y%m%d%H%M%S%f}"
+    return f"{stored}-{event.message_id}"[:128] if event.message_id else stored
 
 
 def _group(obj_key: str) -> str:

@@ -4,48 +4,36 @@
        ^          |
        +----------+-----> dead
 
-A claim takes due events for the time of a lease, in one statement, so that any number of relays
-never hold the same event at once. What a claim took, only its holder may change: a relay that
+A claim takes due events for the time of a lease, with their rows locked, so that any number of
+relays never hold the same event at once. What a claim took, only its holder may change: a relay that
 was too slow, and whose event another has claimed since, changes nothing any more. A relay that
 dies loses nothing: its lease runs out. All times are the database's; no other clock counts.
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
+from apps.event_sync.messages import MAX_BATCH
 from apps.event_sync.models import EventSync
 from apps.event_sync.sql import dialect_of
 
 # Seconds that a claim holds: several times what the slowest request may take.
 LEASE = 60
 
+# Seconds after which an event that waits for an earlier one of its object is looked at again.
+# It is due much sooner: when that one is sent. This is for a row that was deleted by hand.
+BLOCKED = 3600
+
 _TABLE = EventSync._meta.db_table  # noqa: SLF001 - Django documents it
 
-_CLAIM = """
-UPDATE {table} SET state = 'sending', lease = %s, next_attempt_at = {later}
-WHERE {one_of}
-RETURNING id, apps, obj_type, obj_data, obj_cmd, obj_key, created, attempts, lease
-"""
-_DUE = """
-SELECT id FROM {table} AS event
-WHERE state IN ('pending', 'sending') AND next_attempt_at <= {now} {among} {first}
-ORDER BY next_attempt_at, id LIMIT %s {skip_locked}
-"""
-# Nothing of the same object before it waits, or has died.
-_FIRST_OF_ITS_OBJECT = """
-AND NOT EXISTS (
-    SELECT 1 FROM {table} AS earlier
-    WHERE earlier.obj_key = event.obj_key AND earlier.id < event.id
-    AND earlier.state IN ('pending', 'sending', 'dead')
-)
-"""
 _MARK_SENT = """
 WITH taken (event_id, held, message_id) AS (VALUES {values})
 UPDATE {table} AS event
@@ -55,9 +43,10 @@ FROM taken WHERE id = event_id AND lease = held
 RETURNING id
 """
 _MARK_FAILED = """
-WITH failed (event_id, held, state, attempts, wait, error, remark) AS (VALUES {values})
+WITH failed (event_id, held, state, attempts, wait, message_id, error, remark)
+AS (VALUES {values})
 UPDATE {table} AS event
-SET state = failed.state, attempts = failed.attempts, lease = '',
+SET state = failed.state, attempts = failed.attempts, lease = '', message_id = failed.message_id,
     next_attempt_at = CASE WHEN failed.state = 'dead' THEN NULL ELSE {later} END,
     last_error = failed.error, log = event.log || failed.remark
 FROM failed WHERE id = event_id AND lease = held
@@ -86,6 +75,8 @@ class Failed:
     dead: bool
     attempts: int
     wait: float
+    message_id: str
+    """The id of a message that SQS took out of turn, so that the event must be sent again."""
     error: str
     remark: str
 
@@ -100,48 +91,77 @@ def claim(
 ) -> list[EventSync]:
     """Take up to so many due events for ``LEASE`` seconds, in the order of their ids.
 
-    ``in_order`` takes of each object the first that is not sent, and none while that may not
-    be tried; ``only`` takes none but these ids.
+    ``in_order`` takes up to ``MAX_BATCH`` events of each object, without a gap from the first that
+    is not sent, and none if that one may not be tried now. ``only`` takes none but these ids.
+
+    The cost does not depend on how many events wait: at most ``limit`` rows are read, and those
+    that cannot be taken are marked ``blocked``, so that the next claim does not read them again.
     """
-    connection = outbox_connection()
-    dialect = dialect_of(connection)
-    among = f"AND id IN ({', '.join(['%s'] * len(only))})" if only is not None else ""
-    due = _DUE.format(
-        table=_TABLE,
-        now=dialect.now,
-        among=among,
-        first=_FIRST_OF_ITS_OBJECT.format(table=_TABLE) if in_order else "",
-        skip_locked=dialect.skip_locked,
-    )
-    statement = _CLAIM.format(
-        table=_TABLE,
-        later=dialect.later.format(seconds="%s"),
-        one_of=dialect.one_of.format(query=due),
-    )
-    parameters = [uuid.uuid4().hex, LEASE, *(only or ()), limit]
-    events = EventSync.objects.using(connection.alias).raw(statement, parameters)
+    due = _due()
+    if only is not None:
+        due = due.filter(pk__in=only)
+    due = due.order_by("next_attempt_at", "pk").select_for_update(skip_locked=True)[:limit]
+    lease = uuid.uuid4().hex
+    with _transaction():
+        events = list(_events().filter(pk__in=_take_in_order(due)) if in_order else due)
+        _events().filter(pk__in=[event.pk for event in events]).update(
+            state=EventSync.State.SENDING,
+            blocked=False,
+            lease=lease,
+            next_attempt_at=Now() + timedelta(seconds=LEASE),
+        )
+    for event in events:
+        event.state, event.lease = EventSync.State.SENDING, lease
     return sorted(events, key=lambda event: event.pk)
 
 
-def note(sent: Sequence[Sent], failed: Sequence[Failed]) -> int:
-    """Note what became of claimed events; return how many were no longer ours to note."""
-    noted = (mark_sent(sent) if sent else 0) + (mark_failed(failed) if failed else 0)
-    return len(sent) + len(failed) - noted
+def is_anything_due() -> bool:
+    """Return whether a claim would find something: events to take, or to mark as blocked."""
+    return _due().exists()
 
 
-def mark_sent(events: Sequence[Sent]) -> int:
-    """Note what SQS took, in one statement; return how many were still ours to note."""
+def unblock(obj_keys: Iterable[str]) -> None:
+    """Make the first events of these objects due, after an earlier one has left the outbox."""
+    unsent = _events().filter(sent__isnull=True).order_by("pk")
+    first = [
+        pk
+        for key in obj_keys
+        for pk in unsent.filter(obj_key=key).values_list("pk", flat=True)[:MAX_BATCH]
+    ]
+    # As old as they are: they go before what was stored after them.
+    _events().filter(pk__in=first, blocked=True).update(blocked=False, next_attempt_at=F("created"))
+
+
+def record_results(sent: Sequence[Sent], failed: Sequence[Failed], *, in_order: bool) -> int:
+    """Record what became of claimed events; return how many were no longer ours to change."""
+    recorded = (mark_sent(sent, in_order=in_order) if sent else 0) + (
+        mark_failed(failed) if failed else 0
+    )
+    return len(sent) + len(failed) - recorded
+
+
+def mark_sent(events: Sequence[Sent], *, in_order: bool = False) -> int:
+    """Note what SQS took, in one statement; return how many were still ours to note.
+
+    ``in_order`` makes the next events of their objects due.
+    """
     values = _values("(CAST(%s AS bigint), %s, %s)", len(events))
     parameters: list[_Parameter] = []
     for event in events:
         parameters += [event.event_id, event.lease, event.message_id]
-    return _execute(_MARK_SENT, values, parameters)
+    if not in_order:
+        return _execute(_MARK_SENT, values, parameters)
+    # In one transaction: no event may stay blocked by one that has been sent.
+    with _transaction():
+        marked = _execute(_MARK_SENT, values, parameters)
+        _unblock_next([event.event_id for event in events])
+    return marked
 
 
 def mark_failed(events: Sequence[Failed]) -> int:
     """Note what SQS did not take, in one statement; return how many were still ours to note."""
     values = _values(
-        "(CAST(%s AS bigint), %s, %s, CAST(%s AS integer), CAST(%s AS double precision), %s, %s)",
+        "(CAST(%s AS bigint), %s, %s, CAST(%s AS integer), CAST(%s AS double precision), %s, %s, %s)",
         len(events),
     )
     parameters = [value for event in events for value in _row(event)]
@@ -154,7 +174,7 @@ def release(events: Iterable[tuple[int, str]]) -> int:
     for event_id, lease in events:
         by_lease.setdefault(lease, []).append(event_id)
     return sum(
-        EventSync.objects.using(outbox_connection().alias)
+        _events()
         .filter(pk__in=ids, lease=lease)
         .update(state=EventSync.State.PENDING, lease="", next_attempt_at=Now())
         for lease, ids in by_lease.items()
@@ -164,26 +184,98 @@ def release(events: Iterable[tuple[int, str]]) -> int:
 def requeue(events: QuerySet[EventSync]) -> int:
     """Send these again, at once and with all attempts; what is being sent is left alone."""
     return events.exclude(state=EventSync.State.SENDING).update(
-        state=EventSync.State.PENDING, attempts=0, lease="", next_attempt_at=Now()
+        state=EventSync.State.PENDING,
+        attempts=0,
+        lease="",
+        sent=None,
+        blocked=False,
+        next_attempt_at=Now(),
     )
 
 
 def prune(*, days: float, batch: int = 1000) -> int:
     """Delete what was sent so many days ago, some rows at a time; return how many there were."""
-    old = EventSync.objects.using(outbox_connection().alias).filter(
-        state=EventSync.State.SENT, sent__lt=Now() - timedelta(days=days)
-    )
+    old = _events().filter(state=EventSync.State.SENT, sent__lt=Now() - timedelta(days=days))
     deleted = 0
     while ids := list(old.order_by("sent").values_list("pk", flat=True)[:batch]):
         deleted += old.filter(pk__in=ids).delete()[0]
     return deleted
 
 
+def _events() -> QuerySet[EventSync]:
+    return EventSync.objects.using(outbox_connection().alias)
+
+
+def _due() -> QuerySet[EventSync]:
+    # Not "is in these states": PostgreSQL, before it has statistics, takes that for a rare case,
+    # and reads the whole table instead of the first rows of the index.
+    done = [EventSync.State.SENT, EventSync.State.DEAD]
+    return _events().exclude(state__in=done).filter(next_attempt_at__lte=Now())
+
+
+def _transaction() -> transaction.Atomic:
+    return transaction.atomic(using=outbox_connection().alias)
+
+
+def _take_in_order(due: QuerySet[EventSync]) -> list[int]:
+    """Return which of these locked events may leave together, and block the others."""
+    earlier = EventSync.objects.filter(
+        obj_key=OuterRef("obj_key"), sent__isnull=True, pk__lt=OuterRef("pk")
+    )
+    # A subquery of one row is looked up in the index for each event. As a join (NOT EXISTS)
+    # the database may compare all events of an object with each other.
+    previous = Subquery(earlier.order_by("-pk").values("pk")[:1])
+    rows = due.annotate(previous=previous).values_list("pk", "obj_key", "previous")
+    taken: set[int] = set()
+    sizes: Counter[str] = Counter()
+    blocked: dict[int, int] = {}
+    for pk, obj_key, before in sorted(rows):
+        if before is None or (before in taken and sizes[obj_key] < MAX_BATCH):
+            taken.add(pk)
+            sizes[obj_key] += 1
+        else:
+            blocked[pk] = before
+    _block(blocked, locked=taken | blocked.keys())
+    return list(taken)
+
+
+def _block(previous: dict[int, int], *, locked: set[int]) -> None:
+    """Have these events wait until the one before each of them is sent.
+
+    That one is locked meanwhile: whoever records that it was sent comes after this transaction,
+    and finds what is blocked. If it is not to be had now, the event just stays due.
+    """
+    if not previous:
+        return
+    others = _events().filter(pk__in=set(previous.values()) - locked, sent__isnull=True)
+    locked = locked.union(others.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    _events().filter(pk__in=[pk for pk, before in previous.items() if before in locked]).update(
+        state=EventSync.State.PENDING,
+        blocked=True,
+        lease="",
+        next_attempt_at=Now() + timedelta(seconds=BLOCKED),
+    )
+
+
+def _unblock_next(sent_ids: Sequence[int]) -> None:
+    """Unblock the objects of these events, as far as there is anything to unblock."""
+    unsent = EventSync.objects.filter(obj_key=OuterRef("obj_key"), sent__isnull=True)
+    next_is_blocked = Subquery(unsent.order_by("pk").values("blocked")[:1])
+    rows = _events().filter(pk__in=sent_ids).order_by().values_list("obj_key", next_is_blocked)
+    unblock({obj_key for obj_key, is_blocked in rows if is_blocked})
+
+
 def _row(event: Failed) -> tuple[_Parameter, ...]:
     state = EventSync.State.DEAD if event.dead else EventSync.State.PENDING
     return (
-        *(event.event_id, event.lease, state.value, event.attempts, event.wait),
-        *(event.error, event.remark),
+        event.event_id,
+        event.lease,
+        state.value,
+        event.attempts,
+        event.wait,
+        event.message_id,
+        event.error,
+        event.remark,
     )
 
 

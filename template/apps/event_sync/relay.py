@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from structlog import get_logger
 
 from apps.event_sync import outbox
-from apps.event_sync.messages import MAX_BATCH, Message, build_message, pack
+from apps.event_sync.messages import MAX_BATCH, Message, build_message, pack, pack_in_order
 from apps.event_sync.models import EventSync
 from apps.event_sync.outbox import Failed, Sent
 from apps.event_sync.sending import Answer, jitter, send_batch, settle
@@ -71,6 +71,7 @@ class Outage:
         self._name = name
         self._failures = 0
         self._until = 0.0
+        self.error = ""
 
     def __bool__(self) -> bool:
         """Say whether the last try failed."""
@@ -87,6 +88,7 @@ class Outage:
         pause = jitter(min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE))
         self._failures += 1
         self._until = time.monotonic() + pause
+        self.error = error
         logger.warning("event_sync_outage", of=self._name, error=error, pause=round(pause, 1))
 
     def end(self) -> None:
@@ -105,7 +107,7 @@ class Relay:
         self._queue_url = queue_url
         self._threads = threads
         self._client = client or sqs_client(
-            connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT
+            queue_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT
         )
         self._in_order = is_fifo(queue_url)
         self._stopped = False
@@ -169,9 +171,11 @@ class Relay:
             self._give_back()
         claimed = self._claim()
         self._hand_out()
+        # Before the results are recorded: they may make the next events of an object due.
+        busy = claimed or any((self._ready, self._in_flight, self._sent, self._failed))
         self._collect(SLICE)
         self._note_in_time()
-        return claimed or any((self._ready, self._in_flight, self._sent, self._failed))
+        return busy
 
     def _claim(self) -> bool:
         """Hold some batches in reserve; after an outage, try with a single one."""
@@ -184,10 +188,13 @@ class Relay:
         now = time.monotonic()
         claimed = outbox.claim((reserve - held) * MAX_BATCH, in_order=self._in_order)
         events = {event.pk: event for event in claimed}
-        for messages in pack(map(build_message, claimed)):
-            batch = [events[message.event_id] for message in messages]
+        split = pack_in_order if self._in_order else pack
+        for messages in split(map(build_message, claimed)):
+            batch = [events.pop(message.event_id) for message in messages]
             self._ready.append(_Batch(batch, messages, now))
-        return bool(claimed)
+        outbox.release((event.pk, event.lease) for event in events.values())
+        # A claim may have found only events that wait for an earlier one of their object.
+        return bool(claimed) or (self._in_order and outbox.is_anything_due())
 
     def _hand_out(self) -> None:
         """Give the threads one batch more than they can send, so that none waits for the next."""
@@ -237,7 +244,9 @@ class Relay:
     def _note(self) -> None:
         """Write the outcomes down; those that a failing database did not take stay here."""
         if self._sent:
-            self._count("sent", len(self._sent), outbox.mark_sent(self._sent))
+            self._count(
+                "sent", len(self._sent), outbox.mark_sent(self._sent, in_order=self._in_order)
+            )
             self._sent = []
         if self._failed:
             self._count("failed", len(self._failed), outbox.mark_failed(self._failed))

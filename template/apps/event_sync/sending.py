@@ -11,7 +11,7 @@ from structlog import get_logger
 from apps.event_sync.messages import Message
 from apps.event_sync.models import EventSync
 from apps.event_sync.outbox import Failed, Sent
-from common.sqs.sqs_sync import is_fifo
+from common.sqs.sqs_sync import error_code, is_fifo, is_temporary
 from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
@@ -33,12 +33,6 @@ SHORT_WAIT = 5
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 BLAMES_A_MESSAGE = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 
-# For one message of a batch: SQS is too busy, or broken.
-BLAMES_SQS = {
-    *("InternalError", "InternalFailure", "RequestThrottled", "ServiceUnavailable"),
-    *("Throttling", "ThrottlingException"),
-}
-
 
 @dataclass(slots=True)
 class Answer:
@@ -50,18 +44,21 @@ class Answer:
     """Why SQS will not take them as they are: this counts as an attempt."""
     put_off: dict[int, str] = field(default_factory=dict)
     """Why nobody knows, or why SQS could not: this does not count."""
+    out_of_turn: dict[int, str] = field(default_factory=dict)
+    """The ids that SQS gave to events before an earlier one of their group was taken."""
     outage: str = ""
     """Why there is no use in sending others now."""
 
 
 def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) -> Answer:
     """Send up to 10 messages in one request. It never raises: the answer tells what failed."""
+    fifo = is_fifo(queue_url)
     try:
-        entries: Any = [_entry(message, fifo=is_fifo(queue_url)) for message in batch]
+        entries: Any = [_entry(message, fifo=fifo) for message in batch]
         response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
-        return _read(response, batch)
+        answer = _read(response, batch)
     except ClientError as error:
-        if _code(error) in BLAMES_A_MESSAGE:
+        if error_code(error.response["Error"]) in BLAMES_A_MESSAGE:
             return _single_out(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
@@ -69,6 +66,8 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
     except Exception as error:
         logger.exception("event_sync_send_failed")
         reason = describe_error(error)
+    else:
+        return _in_order(answer, batch) if fifo else answer
     return Answer(put_off=dict.fromkeys(_ids(batch), reason), outage=reason)
 
 
@@ -106,15 +105,28 @@ def _read(response: Any, batch: Sequence[Message]) -> Answer:
         if entry.get("MessageId"):
             answer.taken[int(entry["Id"])] = entry["MessageId"]
     for entry in response.get("Failed", []):
-        event_id, code = int(entry["Id"]), entry.get("Code", "")
-        reason = f"{code}: {entry.get('Message', '')}"
-        if code in BLAMES_SQS and not entry.get("SenderFault"):
+        event_id = int(entry["Id"])
+        reason = f"{entry.get('Code', '')}: {entry.get('Message', '')}"
+        # By the code: SQS calls it the sender's fault, too, that there was too much to do.
+        if is_temporary(error_code(entry)):
             answer.put_off[event_id] = answer.outage = reason
         else:
             answer.refused[event_id] = reason
     for event_id in _ids(batch):
         if not (event_id in answer.taken or event_id in answer.refused):
             answer.put_off.setdefault(event_id, "SQS answered without an id of the message")
+    return answer
+
+
+def _in_order(answer: Answer, batch: Sequence[Message]) -> Answer:
+    """Have what SQS took before an earlier message of its group sent once more, after that one."""
+    stopped = set()
+    for message in batch:
+        if message.event_id not in answer.taken:
+            stopped.add(message.group)
+        elif message.group in stopped:
+            answer.out_of_turn[message.event_id] = answer.taken.pop(message.event_id)
+            answer.put_off[message.event_id] = "SQS took it before an earlier event of its object"
     return answer
 
 
@@ -125,17 +137,26 @@ def _single_out(
     if len(batch) == 1:
         return Answer(refused={batch[0].event_id: reason})
     middle = len(batch) // 2
-    first = send_batch(client, queue_url, batch[:middle])
-    if first.outage:
-        first.put_off |= dict.fromkeys(_ids(batch[middle:]), first.outage)
-        return first
-    second = send_batch(client, queue_url, batch[middle:])
-    return Answer(
-        taken=first.taken | second.taken,
-        refused=first.refused | second.refused,
-        put_off=first.put_off | second.put_off,
-        outage=second.outage,
-    )
+    answer = send_batch(client, queue_url, batch[:middle])
+    rest = batch[middle:]
+    if answer.outage:
+        answer.put_off |= dict.fromkeys(_ids(rest), answer.outage)
+        return answer
+    if is_fifo(queue_url):
+        stopped = {
+            message.group for message in batch[:middle] if message.event_id not in answer.taken
+        }
+        behind = [message for message in rest if message.group in stopped]
+        answer.put_off |= dict.fromkeys(_ids(behind), "It waits for an earlier event of its object")
+        rest = [message for message in rest if message.group not in stopped]
+    if rest:
+        second = send_batch(client, queue_url, rest)
+        answer.taken |= second.taken
+        answer.refused |= second.refused
+        answer.put_off |= second.put_off
+        answer.out_of_turn |= second.out_of_turn
+        answer.outage = second.outage
+    return answer
 
 
 def _refused(event: EventSync, reason: str) -> Failed:
@@ -146,6 +167,7 @@ def _refused(event: EventSync, reason: str) -> Failed:
         dead=attempts >= MAX_ATTEMPTS,
         attempts=attempts,
         wait=jitter(min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT)),
+        message_id=event.message_id,
         error=reason[:1000],
         remark=f"Attempt {attempts} was refused. {reason[:1000]}\n",
     )
@@ -160,6 +182,7 @@ def _put_off(event: EventSync, answer: Answer) -> Failed:
         dead=False,
         attempts=event.attempts,
         wait=wait,
+        message_id=answer.out_of_turn.get(event.pk, event.message_id),
         error=answer.put_off.get(event.pk, "")[:1000],
         remark="",
     )
@@ -167,8 +190,3 @@ def _put_off(event: EventSync, answer: Answer) -> Failed:
 
 def _ids(batch: Sequence[Message]) -> list[int]:
     return [message.event_id for message in batch]
-
-
-def _code(error: ClientError) -> str:
-    """Return the error's name; older queues' names have a prefix with dots."""
-    return error.response.get("Error", {}).get("Code", "").rpartition(".")[2]

@@ -30,9 +30,9 @@ def get_status() -> Status:
     """Count what has not been sent, by the clock of the database."""
     waiting = Q(state__in=EventSync.WAITING)
     age = ExpressionWrapper(Now() - Min("created", filter=waiting), DurationField())
-    row = EventSync.objects.filter(state__in=EventSync.UNSENT).aggregate(
+    row = EventSync.objects.filter(sent__isnull=True).aggregate(
         pending=Count("pk", filter=waiting),
-        dead=Count("pk", filter=~waiting),
+        dead=Count("pk", filter=Q(state=EventSync.State.DEAD)),
         age=age,
     )
     age_of_oldest: timedelta = row["age"] or timedelta()
@@ -49,7 +49,9 @@ def check_event_sync() -> State:
     dead = Q(state=EventSync.State.DEAD)
     try:
         # Not counted: probes ask often, and one row says enough.
-        return "warning" if EventSync.objects.filter(late | dead).exists() else "ok"
+        return (
+            "warning" if EventSync.objects.filter(late | dead, sent__isnull=True).exists() else "ok"
+        )
     except DatabaseError as error:
         logger.warning("event_sync_status_unknown", error=error)
         return "warning"

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -52,7 +52,8 @@ class ConsumerMsg:
         """
         event_id, digest = event_id_of(self.obj_data), self._digest()
         try:
-            with transaction.atomic():
+            # The handler's writes belong together too if events have a database of their own.
+            with _transaction(), transaction.atomic(savepoint=False):
                 event = _lock(event_id)
                 self._process(event, digest)
         except UnknownEventError:
@@ -84,7 +85,7 @@ class ConsumerMsg:
 
     def _note(self, event_id: int, remark: str, *, received: bool) -> None:
         """Keep a remark, after the transaction that failed has taken everything back."""
-        with transaction.atomic():
+        with _transaction():
             event = _lock(event_id)
             if received and event.received is None:
                 event.received = Now()
@@ -127,9 +128,14 @@ def _refused(message: str) -> ValidationError:
     return ValidationError({"obj_data": [message]})
 
 
+def _transaction() -> transaction.Atomic:
+    return transaction.atomic(using=router.db_for_write(EventSync))
+
+
 def _lock(event_id: int) -> EventSync:
+    events = EventSync.objects.using(router.db_for_write(EventSync))
     # no_key: a handler elsewhere may refer to the row meanwhile.
-    event = EventSync.objects.select_for_update(no_key=True).filter(pk=event_id).first()
+    event = events.select_for_update(no_key=True).filter(pk=event_id).first()
     if event is None:
         raise UnknownEventError
     return event

@@ -1,6 +1,7 @@
 """Producing: store an event in the caller's transaction, and have it sent once that commits."""
 
 import hashlib
+import uuid
 from typing import Any
 
 from django.db import connections, router
@@ -19,8 +20,8 @@ class ProducerMsg:
     ``apps`` names the services it is for, ``obj_type`` what changed, ``obj_data`` its data (a
     dict; ``event_id`` is added when it is sent), ``obj_cmd`` is ``"put"`` or ``"delete"``.
 
-    ``obj_key`` names the object whose events stay in order where the queue is FIFO. By default
-    it is the type with ``obj_data["id"]``; without an id, all events of the type are one object.
+    ``obj_key`` names the object whose events stay in order if the queue is FIFO. By default it
+    is the type with ``obj_data["id"]``; an event without an id is an object of its own.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ProducerMsg:
         if self.obj_key is not None:
             return self.obj_key
         pk = self.obj_data.get("id")
-        key = self.obj_type if pk is None else f"{self.obj_type}:{pk}"
+        key = f"{self.obj_type}:{uuid.uuid4() if pk is None else pk}"
         if len(key) > _MAX_OBJ_KEY:
             return hashlib.sha256(key.encode()).hexdigest()
         return key

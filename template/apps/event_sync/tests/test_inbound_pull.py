@@ -287,13 +287,32 @@ class TestDeletion:
             if len(asked) > 1:
                 return real(**arguments)
             arguments["Entries"] = arguments["Entries"][:1]
-            failed = [{"Id": i, "SenderFault": False, "Code": "InternalError"} for i in ids[1:]]
+            failed = [{"Id": i, "SenderFault": True, "Code": "RequestThrottled"} for i in ids[1:]]
             return real(**arguments) | {"Failed": failed}
 
         monkeypatch.setattr(consumer._client, "delete_message_batch", half)
         assert consumer.run(until_empty=True) == {"processed": 3}
         assert asked == [["0", "1", "2"], ["1", "2"]]
         assert queue.counts() == (0, 0, 0)
+
+    def test_hiding_is_repeated_if_sqs_was_too_busy(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        event = make_event("invoice")
+        queue.send(confirmation(event, fault="odd"))
+        consumer, asked = queue.consumer(), []
+        real = consumer._client.change_message_visibility_batch
+
+        def busy_once(**arguments: Any) -> Any:
+            asked.append(arguments)
+            if len(asked) > 1:
+                return real(**arguments)
+            return {"Failed": [{"Id": "0", "SenderFault": True, "Code": "ThrottlingException"}]}
+
+        monkeypatch.setattr(consumer._client, "change_message_visibility_batch", busy_once)
+        assert consumer.run(until_empty=True) == {"failed": 1}
+        assert len(asked) == 2
+        assert queue.counts() == (0, 1, 0)
 
     def test_is_given_up_where_the_receipt_is_too_old(
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch
@@ -390,7 +409,7 @@ class TestOutage:
 
         queue.send(confirmation(make_event()))
         consumer = queue.consumer()
-        monkeypatch.setattr(consumer_module, "check_database", lambda: next(states))
+        monkeypatch.setattr(consumer_module, "check_database", lambda alias: next(states))
         with monkeypatch.context() as gone:
             gone.setattr(ConsumerMsg, "handle_msg_sync", no_database)
             assert consumer.run(until_empty=True) == {"failed": 1}

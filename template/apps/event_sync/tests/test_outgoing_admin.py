@@ -3,6 +3,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
+from apps.event_sync import outbox
 from apps.event_sync.models import EventSync
 from apps.event_sync.tests.outgoing import State, states, store
 from apps.user.tests.factories import make_user
@@ -43,3 +44,11 @@ def test_the_pages(admin_client: Client) -> None:
     page = reverse("admin:event_sync_eventsync_change", args=[event.pk])
     assert admin_client.get(page).status_code == 200
     assert admin_client.post(page, {"obj_type": "other"}).status_code == 403
+
+
+def test_deleting_a_dead_event_unblocks_its_object(admin_client: Client) -> None:
+    dead, second = store(1, state=State.DEAD, next_attempt_at=None), store(1)
+    assert outbox.claim(10, in_order=True) == []
+    data = {"action": "delete_selected", "_selected_action": dead.pk, "post": "yes"}
+    admin_client.post(LIST, data)
+    assert outbox.claim(10, in_order=True) == [second]

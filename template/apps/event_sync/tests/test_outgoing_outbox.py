@@ -1,7 +1,6 @@
 """Who holds an event, for how long, and what becomes of it."""
 
 import threading
-from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -39,6 +38,7 @@ def refused(event: EventSync, *, wait: float = 10, dead: bool = False) -> Failed
         dead=dead,
         attempts=event.attempts + 1,
         wait=wait,
+        message_id="",
         error="no",
         remark="It was refused.\n",
     )
@@ -108,15 +108,16 @@ def test_marking_many() -> None:
     for number in range(4):
         store(number)
     events = outbox.claim(10)
-    assert outbox.note([taken(event) for event in events[:2]], [refused(events[2])]) == 0
+    sent, failed = [taken(event) for event in events[:2]], [refused(events[2])]
+    assert outbox.record_results(sent, failed, in_order=False) == 0
     assert states(*events) == [State.SENT, State.SENT, State.PENDING, State.SENDING]
-    sent, failed = EventSync.objects.get(pk=events[1].pk), EventSync.objects.get(pk=events[2].pk)
-    assert (sent.message_id, sent.lease, sent.next_attempt_at) == (f"id-{sent.pk}", "", None)
-    assert sent.sent is not None
-    assert abs(sent.sent - timezone.now()) < timedelta(minutes=1)
-    assert (failed.attempts, failed.last_error, failed.log) == (1, "no", "It was refused.\n")
-    assert failed.next_attempt_at is not None
-    assert failed.next_attempt_at > failed.created + timedelta(seconds=9)
+    one, other = EventSync.objects.get(pk=events[1].pk), EventSync.objects.get(pk=events[2].pk)
+    assert (one.message_id, one.lease, one.next_attempt_at) == (f"id-{one.pk}", "", None)
+    assert one.sent is not None
+    assert abs(one.sent - timezone.now()) < timedelta(minutes=1)
+    assert (other.attempts, other.last_error, other.log) == (1, "no", "It was refused.\n")
+    assert other.next_attempt_at is not None
+    assert other.next_attempt_at > other.created + timedelta(seconds=9)
 
 
 def test_the_dead_are_not_tried_any_more() -> None:
@@ -144,27 +145,88 @@ def test_what_is_given_back_is_due() -> None:
     assert outbox.claim(10) == [event]
 
 
-def test_the_order_of_an_object() -> None:
-    first, second, other = store(1), store(1, obj_cmd="delete"), store(2)
-    assert outbox.claim(10, in_order=True) == [first, other]
+def test_the_events_of_an_object_are_claimed_together() -> None:
+    events = [store(1), store(2), store(1, obj_cmd="delete")]
+    assert outbox.claim(10, in_order=True) == events
     assert outbox.claim(10, in_order=True) == []
-    (claimed,) = EventSync.objects.filter(pk=first.pk)
+
+
+def test_no_more_than_a_batch_of_an_object_is_claimed() -> None:
+    events = [store(1) for _ in range(25)]
+    for start in (0, 10, 20):
+        claimed = outbox.claim(100, in_order=True)
+        assert claimed == events[start : start + 10]
+        assert outbox.claim(100, in_order=True) == [], "the first of its object is being sent"
+        outbox.mark_sent([taken(event) for event in claimed], in_order=True)
+    assert not EventSync.objects.filter(blocked=True).exists()
+
+
+@pytest.mark.parametrize("only_the_second", [False, True])
+def test_an_event_waits_for_an_earlier_one_of_its_object(*, only_the_second: bool) -> None:
+    first, other = store(1), store(2)
+    (claimed,) = outbox.claim(1, in_order=True)
+    second = store(1)
+    only = [second.pk] if only_the_second else None
+    assert outbox.claim(10, in_order=True, only=only) == ([] if only_the_second else [other])
+    second.refresh_from_db()
+    assert second.blocked
     outbox.mark_failed([refused(claimed, wait=100)])
-    assert outbox.claim(10, in_order=True) == [], "the first of its object waits"
+    assert outbox.claim(10, in_order=True, only=only) == [], "the first of its object waits"
     pass_time(101)
-    (again,) = outbox.claim(10, in_order=True, only=[first.pk, second.pk])
-    assert again == first
+    (again,) = outbox.claim(10, in_order=True, only=[first.pk])
     outbox.mark_failed([refused(again, dead=True)])
     assert outbox.claim(10, in_order=True, only=[second.pk]) == [], "the first of its object died"
     outbox.requeue(EventSync.objects.filter(pk=first.pk))
     (again,) = outbox.claim(10, in_order=True, only=[first.pk, second.pk])
-    outbox.mark_sent([taken(again)])
+    assert again == first
+    outbox.mark_sent([taken(again)], in_order=True)
     assert outbox.claim(10, in_order=True, only=[second.pk]) == [second]
+
+
+def test_blocked_events_are_not_read_again() -> None:
+    """A claim reads as many rows as it is asked for, however many are blocked."""
+    store(1, state=State.DEAD, next_attempt_at=None)
+    for _ in range(30):
+        store(1)
+    other = store(2)
+    claims = []
+    while outbox.is_anything_due():
+        claims.append(outbox.claim(10, in_order=True))
+    assert claims == [[], [], [], [other]]
+    assert EventSync.objects.filter(blocked=True).count() == 30
+
+
+def test_blocked_events_go_before_later_ones_of_other_objects() -> None:
+    first, second = store(1), store(1)
+    (claimed,) = outbox.claim(1, in_order=True)
+    assert outbox.claim(10, in_order=True) == []
+    store(2)
+    outbox.mark_sent([taken(claimed)], in_order=True)
+    assert claimed == first
+    assert outbox.claim(1, in_order=True) == [second]
+
+
+def test_a_blocked_event_whose_predecessor_was_deleted_is_due_in_the_end() -> None:
+    first, second = store(1, state=State.DEAD, next_attempt_at=None), store(1)
+    assert outbox.claim(10, in_order=True) == []
+    first.delete()
+    assert outbox.claim(10, in_order=True) == []
+    pass_time(outbox.BLOCKED + 1)
+    assert outbox.claim(10, in_order=True) == [second]
+
+
+def test_an_event_that_waits_in_the_middle_of_an_object_holds_back_the_rest() -> None:
+    first, _second, _third = (
+        store(1),
+        store(1, next_attempt_at=timezone.now() + timedelta(days=1)),
+        store(1),
+    )
+    assert outbox.claim(10, in_order=True) == [first]
 
 
 def test_requeueing() -> None:
     sent, dead, pending, sending = (
-        store(1, state=State.SENT, next_attempt_at=None),
+        store(1, state=State.SENT, sent=timezone.now(), next_attempt_at=None),
         store(2, state=State.DEAD, next_attempt_at=None, attempts=12),
         store(3, next_attempt_at=timezone.now() + timedelta(days=1), attempts=3),
         store(4, state=State.SENDING, lease="x", next_attempt_at=timezone.now() + timedelta(1)),
@@ -174,6 +236,8 @@ def test_requeueing() -> None:
     assert set(EventSync.objects.values_list("attempts", flat=True)) == {0}
     sending.refresh_from_db()
     assert sending.lease == "x"
+    sent.refresh_from_db()
+    assert sent.sent is None, "it holds back later events of its object again"
 
 
 def test_pruning() -> None:
@@ -210,18 +274,22 @@ def test_a_dead_event_is_a_warning() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_claim_each_event_once() -> None:
-    for number in range(60):
-        store(number)
-    claims: Counter[int] = Counter()
+@pytest.mark.parametrize("in_order", [False, True])
+def test_many_claim_each_event_once(*, in_order: bool) -> None:
+    """And in their order, if that is wanted, with none that stays blocked."""
+    for number in range(90):
+        store(number % 6)
+    claims: list[EventSync] = []
     start = threading.Barrier(4)
 
     def work() -> None:
         try:
             start.wait()
-            while events := outbox.claim(5):
-                claims.update(event.pk for event in events)
-                outbox.mark_sent([taken(event) for event in events])
+            while EventSync.objects.exclude(state=State.SENT).exists():
+                events = outbox.claim(5, in_order=in_order)
+                claims.extend(events)
+                if events:
+                    outbox.mark_sent([taken(event) for event in events], in_order=in_order)
         finally:
             connection.close()
 
@@ -229,7 +297,9 @@ def test_many_claim_each_event_once() -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join()
-    assert len(claims) == 60
-    assert set(claims.values()) == {1}
-    assert set(EventSync.objects.values_list("state", flat=True)) == {State.SENT}
+        worker.join(60)
+    assert len(claims) == len({event.pk for event in claims}) == 90
+    if in_order:
+        for obj_key in {event.obj_key for event in claims}:
+            ids = [event.pk for event in claims if event.obj_key == obj_key]
+            assert ids == sorted(ids)

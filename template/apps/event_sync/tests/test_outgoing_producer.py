@@ -23,6 +23,7 @@ from apps.event_sync.tests.outgoing import (
     received,
     received_ids,
     states,
+    store,
 )
 
 pytestmark = pytest.mark.django_db
@@ -159,13 +160,22 @@ def test_a_later_change_of_the_callers_data_changes_nothing(queue_url: str, comm
     [
         ({"obj_data": {"id": 5}}, "invoice:5"),
         ({"obj_data": {"id": "5a"}}, "invoice:5a"),
-        ({"obj_data": {"id": None}}, "invoice"),
-        ({"obj_data": {}}, "invoice"),
         ({"obj_data": {"id": 5}, "obj_key": "order:7"}, "order:7"),
     ],
 )
 def test_the_object(fields: dict[str, Any], key: str) -> None:
     assert produce(**fields).obj_key == key
+
+
+@pytest.mark.parametrize("obj_data", [{}, {"id": None}])
+def test_events_without_an_id_are_objects_of_their_own(
+    obj_data: dict[str, Any], fifo_url: str, commit: Commit
+) -> None:
+    with commit():
+        events = [produce(obj_data=obj_data) for _ in range(3)]
+    assert len({event.obj_key for event in events}) == 3
+    assert all(event.obj_key.startswith("invoice:") for event in events)
+    assert received_ids(fifo_url) == [event.pk for event in events]
 
 
 def test_the_object_with_a_long_id() -> None:
@@ -242,10 +252,11 @@ def test_large_events_of_one_transaction_wait_for_the_relay(queue_url: str, comm
 
 
 @real_commits
-def test_sending_costs_two_queries(
+def test_sending_costs_five_queries(
     queue_url: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(3 + 2), transaction.atomic():  # BEGIN, INSERT, COMMIT.
+    # BEGIN, INSERT, COMMIT; then BEGIN, SELECT, UPDATE, COMMIT for the claim, and the result.
+    with django_assert_num_queries(3 + 5), transaction.atomic():
         produce()
 
 
@@ -311,11 +322,24 @@ def test_without_a_queue_events_wait(commit: Commit) -> None:
     assert states(event) == [State.PENDING]
 
 
-def test_an_event_that_is_not_the_first_of_its_object_waits(fifo_url: str, commit: Commit) -> None:
+def test_the_events_of_one_object_leave_together_in_their_order(
+    fifo_url: str, sqs: Network, commit: Commit
+) -> None:
+    requests = sqs.requests
     with commit():
-        first, second, other = produce(1), produce(1, obj_cmd="delete"), produce(2)
-    assert received_ids(fifo_url) == [first.pk, other.pk]
-    assert states(second) == [State.PENDING]
+        events = [produce(1), produce(1, obj_cmd="delete"), produce(2)]
+    assert sqs.requests == requests + 1
+    assert received_ids(fifo_url) == [event.pk for event in events]
+
+
+def test_an_event_waits_at_commit_for_an_unsent_one_of_its_object(
+    fifo_url: str, commit: Commit
+) -> None:
+    dead = store(1, state=State.DEAD, next_attempt_at=None)
+    with commit():
+        second, other = produce(obj_data={"id": 1}), produce(2)
+    assert received_ids(fifo_url) == [other.pk]
+    assert states(dead, second) == [State.DEAD, State.PENDING]
 
 
 @real_commits

@@ -145,6 +145,55 @@ def test_a_queue_that_takes_less_than_we_do(queue_url: str) -> None:
     assert large.log.count("refused") == large.attempts == 12
 
 
+def test_an_object_leaves_in_batches_of_ten(fifo_url: str, sqs: Network) -> None:
+    events = [store(1, obj_data={"n": number}) for number in range(25)]
+    requests = sqs.requests
+    assert run_once(fifo_url, threads=4) == {"sent": 25}
+    assert sqs.requests == requests + 3
+    assert received_ids(fifo_url) == [event.pk for event in events]
+
+
+def test_an_object_goes_on_if_sqs_is_slow(
+    fifo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer that makes the next ten due comes when nothing else is left to do."""
+    monkeypatch.setattr(relay, "SLICE", 0.001)
+    for _ in range(25):
+        store(1)
+    assert run_once(fifo_url) == {"sent": 25}
+
+
+def test_large_events_of_one_object_stay_in_order(fifo_url: str, sqs: Network) -> None:
+    large = {"x": "x" * 600_000}
+    events = [store(1, obj_data=large), store(1), store(1, obj_data=large), store(1)]
+    assert run_once(fifo_url, threads=4) == {"sent": 4}
+    assert received_ids(fifo_url) == [event.pk for event in events]
+
+
+def test_what_sqs_took_out_of_turn_is_sent_again_in_its_turn(
+    fifo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQS takes the third event of a batch, but not the second."""
+    events = [store(1, obj_data={"n": number}) for number in range(3)]
+    client = sqs_client(read_timeout=relay.READ_TIMEOUT)
+    real = client.send_message_batch
+
+    def fail_once(**arguments: Any) -> Any:
+        monkeypatch.setattr(client, "send_message_batch", real)
+        _first, second, _third = arguments["Entries"]
+        arguments["Entries"].remove(second)
+        failed = {"Id": second["Id"], "SenderFault": False, "Code": "InternalError"}
+        return real(**arguments) | {"Failed": [failed]}
+
+    monkeypatch.setattr(client, "send_message_batch", fail_once)
+    assert run_once(fifo_url) == {"sent": 1, "failed": 2}
+    assert states(*events) == [State.SENT, State.PENDING, State.PENDING]
+    make_due()
+    assert run_once(fifo_url) == {"sent": 2}
+    ids = [event.pk for event in events]
+    assert received_ids(fifo_url) == [ids[0], ids[2], ids[1], ids[2]]
+
+
 def test_the_order_of_each_object(fifo_url: str) -> None:
     events = [store(number % 3, obj_data={"n": number}) for number in range(15)]
     assert run_once(fifo_url, threads=4) == {"sent": 15}
@@ -272,7 +321,7 @@ def test_a_database_that_fails_for_a_while(queue_url: str, monkeypatch: pytest.M
     """What SQS took meanwhile is noted once the database is back, and not sent again."""
     failures = 0
 
-    def fail(events: object) -> int:
+    def fail(events: object, **options: object) -> int:
         nonlocal failures
         failures += 1
         if failures == 3:
@@ -341,7 +390,7 @@ def test_once(queue_url: str, restored_signals: None) -> None:
 def test_once_without_sqs(queue_url: str, sqs: Network, restored_signals: None) -> None:
     store()
     sqs.fault = "down"
-    with pytest.raises(CommandError, match="SQS does not answer"):
+    with pytest.raises(CommandError, match=r"SQS did not take the events.*503"):
         run("event_sync_relay", "--once")
 
 
@@ -350,11 +399,72 @@ def test_without_a_queue(settings: Settings) -> None:
         run("event_sync_relay")
 
 
+def set_up(name: str, *arguments: str, **options: Any) -> str:
+    output = StringIO()
+    options = {"stderr": StringIO(), "no_input": True} | options
+    arguments = (*arguments, *(["--no-input"] if options.pop("no_input") else []))
+    call_command("event_sync_setup", name, *arguments, stdout=output, **options)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("answer", ["", "n", "no", "maybe"])
+def test_setup_shows_the_account_and_creates_nothing_unless_confirmed(
+    answer: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda: answer)
+    shown = StringIO()
+    with pytest.raises(CommandError, match="Nothing was created"):
+        set_up("not-there", no_input=False, stderr=shown)
+    assert f"Endpoint: {sqs.address}\n" in shown.getvalue()
+    assert "Account: 123456789012 (arn:aws:" in shown.getvalue()
+    assert "Region: us-east-1\n" in shown.getvalue()
+    urls = sqs_client().list_queues(QueueNamePrefix="not-there").get("QueueUrls", [])
+    assert urls == []
+
+
+def test_setup_creates_the_queues_if_confirmed(
+    sqs: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda: "y")
+    assert "/confirmed\n" in set_up("confirmed", no_input=False)
+
+
+def test_setup_without_a_terminal_needs_no_input(
+    sqs: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO())
+    with pytest.raises(CommandError, match="--no-input"):
+        set_up("not-there", no_input=False)
+
+
+def test_setup_without_credentials_shows_an_unknown_account(
+    sqs: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs.fault = "forbidden"
+    shown = StringIO()
+    with pytest.raises(CommandError):
+        set_up("not-there", stderr=shown)
+    assert "Account: unknown (" in shown.getvalue()
+
+
+def test_once_names_the_error_and_a_mismatch_of_regions(
+    sqs: Network, settings: Settings, restored_signals: None
+) -> None:
+    settings.AWS_REGION = "us-east-1"
+    settings.SQS_QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/nowhere"
+    store()
+    with pytest.raises(CommandError) as raised:
+        run("event_sync_relay", "--once")
+    message = str(raised.value)
+    assert "NonExistentQueue" in message or "does not exist" in message
+    assert "is in eu-west-1, but AWS_DEFAULT_REGION (or AWS_REGION) is us-east-1" in message
+
+
 @pytest.mark.parametrize("name", ["orders", "orders.fifo"])
 def test_setup(name: str, sqs: Network) -> None:
-    output = run("event_sync_setup", name)
+    output = set_up(name)
     url, region, endpoint = output.splitlines()
-    assert run("event_sync_setup", name) == output, "a second time changes nothing"
+    assert set_up(name) == output, "a second time changes nothing"
     assert url.startswith("SQS_QUEUE_URL=http://127.0.0.1")
     assert url.endswith(f"/{name}")
     assert region == "AWS_DEFAULT_REGION=us-east-1"
@@ -386,7 +496,7 @@ def test_setup_lets_no_other_queue_use_its_dead_letter_queue(sqs: Network) -> No
 
     events = sqs_client().meta.events
     events.register("provide-client-params.sqs.SetQueueAttributes", look)
-    run("event_sync_setup", "bills")
+    set_up("bills")
     events.unregister("provide-client-params.sqs.SetQueueAttributes", look)
     assert json.loads(policies[1]["RedriveAllowPolicy"]) == {
         "redrivePermission": "byQueue",
@@ -397,8 +507,9 @@ def test_setup_lets_no_other_queue_use_its_dead_letter_queue(sqs: Network) -> No
 def test_setup_of_a_queue_that_exists(sqs: Network) -> None:
     attributes: Any = {"MaximumMessageSize": "262144", "VisibilityTimeout": "7"}
     url = sqs_client().create_queue(QueueName="older", Attributes=attributes)["QueueUrl"]
-    output = run("event_sync_setup", "older", "--inbound")
-    assert "older takes messages of 262144 bytes at most" in output
+    remarks = StringIO()
+    output = set_up("older", "--inbound", stderr=remarks)
+    assert "older takes messages of 262144 bytes at most" in remarks.getvalue()
     assert f"SQS_INBOUND_QUEUE_URL={url}" in output
     found: Any = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
         "Attributes"
@@ -410,7 +521,7 @@ def test_setup_of_a_queue_that_exists(sqs: Network) -> None:
 def test_setup_without_permission(sqs: Network) -> None:
     sqs.fault = "forbidden"
     with pytest.raises(CommandError, match="AccessDenied"):
-        run("event_sync_setup", "orders")
+        set_up("orders")
 
 
 def test_status() -> None:

@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from apps.event_sync.messages import MAX_BYTES, Message, pack
+from apps.event_sync.checks import region_is_that_of_the_queue
+from apps.event_sync.messages import MAX_BYTES, Message, pack, pack_in_order
 from apps.event_sync.models import EventSync
 from apps.event_sync.sending import (
     FIRST_WAIT,
@@ -18,7 +20,14 @@ from apps.event_sync.sending import (
     settle,
 )
 from apps.event_sync.tests.outgoing import Network
-from common.sqs.sqs_sync import NotAcknowledgedError, SqSManager, sqs_client
+from common.sqs.sqs_sync import (
+    NotAcknowledgedError,
+    SqSManager,
+    region_for,
+    region_in,
+    region_mismatch,
+    sqs_client,
+)
 
 URL = "http://127.0.0.1/123456789012/events"
 
@@ -76,9 +85,82 @@ def test_partly_taken(stub: Stubber) -> None:
     )
 
 
-def test_what_sqs_calls_our_fault_counts_whatever_its_name(stub: Stubber) -> None:
-    add(stub, said(failed=[{"Id": "1", "SenderFault": True, "Code": "InternalError"}]))
-    assert send(1).refused.keys() == {1}
+# What the API reference lists for SendMessage and SendMessageBatch, as boto3 has it.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+MODEL = boto3.session.Session().client("sqs", region_name="us-east-1").meta.service_model
+REFERENCE = {
+    shape.name
+    for operation in ("SendMessage", "SendMessageBatch")
+    for shape in MODEL.operation_model(operation).error_shapes
+}
+# These are about the message, or about how a batch was put together.
+ABOUT_THE_MESSAGE = {
+    "BatchEntryIdsNotDistinct",
+    "BatchRequestTooLong",
+    "EmptyBatchRequest",
+    "InvalidBatchEntryId",
+    "InvalidMessageContents",
+    "TooManyEntriesInBatchRequest",
+    "UnsupportedOperation",
+}
+# The same as the query protocol names them, and the errors common to all services.
+OTHER_NAMES = {
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "InternalError",
+    "KMS.AccessDeniedException",
+    "KMS.DisabledException",
+    "KMS.InvalidStateException",
+    "KMS.NotFoundException",
+    "KMS.OptInRequired",
+    "KMS.ThrottlingException",
+    "OverLimit",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
+
+
+@pytest.mark.parametrize("sender_fault", [True, False])
+@pytest.mark.parametrize("code", sorted(REFERENCE - ABOUT_THE_MESSAGE | OTHER_NAMES))
+def test_an_entry_that_is_not_at_fault_does_not_count(
+    code: str, stub: Stubber, *, sender_fault: bool
+) -> None:
+    add(stub, said(taken=[2], failed=[{"Id": "1", "SenderFault": sender_fault, "Code": code}]))
+    answer = send(1, 2)
+    assert answer.put_off.keys() == {1}
+    assert answer.refused == {}
+    assert answer.taken.keys() == {2}
+    assert code in answer.outage, "the relay backs off"
+
+
+@pytest.mark.parametrize("sender_fault", [True, False])
+@pytest.mark.parametrize("code", sorted(ABOUT_THE_MESSAGE | {"InvalidParameterValue", "Unheard"}))
+def test_an_entry_that_is_at_fault_counts(code: str, stub: Stubber, *, sender_fault: bool) -> None:
+    add(stub, said(failed=[{"Id": "1", "SenderFault": sender_fault, "Code": code}]))
+    answer = send(1)
+    assert (answer.put_off, answer.outage) == ({}, "")
+    assert answer.refused.keys() == {1}
+
+
+def test_the_rest_of_a_group_does_not_overtake_a_refused_message(stub: Stubber) -> None:
+    """Messages 1, 2, 3 and 4 are of one group, and SQS refuses the batch because of 2."""
+    refuse(stub, "InvalidMessageContents")  # 1, 2, 3, 4
+    refuse(stub, "InvalidMessageContents")  # 1, 2
+    add(stub, said(taken=[1]))
+    refuse(stub, "InvalidMessageContents")  # 2
+    answer = send(1, 2, 3, 4, url=f"{URL}.fifo")
+    assert answer.taken.keys() == {1}
+    assert answer.refused.keys() == {2}
+    assert answer.put_off.keys() == {3, 4}
+
+
+def test_what_was_taken_out_of_turn_is_put_off_on_a_fifo_queue(stub: Stubber) -> None:
+    broken = {"Id": "2", "Code": "InternalError"}
+    add(stub, said(taken=[1, 3], failed=[broken]))
+    answer = send(1, 2, 3, url=f"{URL}.fifo")
+    assert answer.taken.keys() == {1}
+    assert answer.put_off.keys() == {2, 3}
+    assert answer.out_of_turn == {3: "m3"}
 
 
 @pytest.mark.parametrize("answer", [said(), {}, {"Successful": [{"Id": "1", "MessageId": ""}]}])
@@ -180,6 +262,30 @@ def test_batches(sizes: list[int], batches: list[int]) -> None:
     assert [one for batch in packed for one in batch] == messages
 
 
+@pytest.mark.parametrize(
+    ("groups", "batches"),
+    [
+        ("", []),
+        ("aaa", ["aaa"]),
+        ("abcabc", ["aabbcc"]),
+        ("aaaaaaabbbbbbb", ["aaaaaaa", "bbbbbbb"]),
+        ("abcdefghijkl", ["abcdefghij", "kl"]),
+        ("a" * 12 + "b", ["a" * 10, "b"]),
+    ],
+)
+def test_batches_keep_a_group_together(groups: str, batches: list[str]) -> None:
+    messages = [
+        Message(event_id=number, body="{}", size=2, group=group, deduplication_id=str(number))
+        for number, group in enumerate(groups)
+    ]
+    packed = list(pack_in_order(messages))
+    assert ["".join(one.group for one in batch) for batch in packed] == batches
+    for batch in packed:
+        for group in groups:
+            ids = [one.event_id for one in batch if one.group == group]
+            assert ids == sorted(ids)
+
+
 # Attempts
 
 
@@ -249,3 +355,47 @@ def test_a_single_message_that_gets_no_id(stub: Stubber, settings: Any) -> None:
 def test_a_client_is_made_once(sqs: Network) -> None:
     assert sqs_client() is sqs_client()
     assert sqs_client(read_timeout=1) is not sqs_client()
+
+
+# Regions
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/events", "eu-west-1"),
+        ("https://eu-west-1.queue.amazonaws.com/123456789012/events", "eu-west-1"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/events", "cn-north-1"),
+        ("https://sqs-fips.us-gov-west-1.amazonaws.com/123456789012/events", "us-gov-west-1"),
+        ("https://sqs.ap-southeast-2.api.aws/123456789012/events", "ap-southeast-2"),
+        ("https://vpce-1a2b-3c.sqs.us-west-2.vpce.amazonaws.com/123456789012/e", "us-west-2"),
+        ("http://sqs.eu-west-1.localhost.localstack.cloud:4566/000000000000/e", "eu-west-1"),
+        ("https://queue.amazonaws.com/123456789012/events", ""),
+        ("http://127.0.0.1:5000/123456789012/events", ""),
+        ("http://events-eu-west-1.example.com/123456789012/events", ""),
+        ("", ""),
+    ],
+)
+def test_the_region_in_a_url(url: str, region: str) -> None:
+    assert region_in(url) == region
+
+
+def test_the_region_is_that_of_the_environment_then_of_the_url(settings: Any) -> None:
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
+    settings.AWS_REGION, settings.AWS_DEFAULT_REGION = "", "us-east-1"
+    assert (region_for(url), region_for(URL)) == ("eu-west-1", "us-east-1")
+    assert sqs_client(url).meta.region_name == "eu-west-1"
+    assert region_mismatch(url) == ""
+    settings.AWS_REGION = "ap-south-1"
+    assert (region_for(url), region_for(URL)) == ("ap-south-1", "ap-south-1")
+    assert "eu-west-1" in region_mismatch(url)
+    assert region_mismatch(URL) == ""
+
+
+def test_check_warns_of_a_region_that_is_not_the_queues(settings: Any) -> None:
+    settings.SQS_INBOUND_QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
+    settings.AWS_REGION = ""
+    assert region_is_that_of_the_queue(None) == []
+    settings.AWS_REGION = "us-east-1"
+    (warning,) = region_is_that_of_the_queue(None)
+    assert "is in eu-west-1" in warning.msg

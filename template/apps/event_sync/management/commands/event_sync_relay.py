@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from structlog import get_logger
 
 from apps.event_sync.relay import Relay
-from common.sqs.sqs_sync import MAX_CONNECTIONS
+from common.sqs.sqs_sync import MAX_CONNECTIONS, region_mismatch
 
 logger = get_logger(__name__)
 
@@ -40,6 +40,9 @@ class Command(BaseCommand):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda _signal, _frame: relay.stop())
             logger.info("event_sync_relay_started", threads=threads)
+            mismatch = region_mismatch(settings.SQS_QUEUE_URL)
+            if mismatch:
+                logger.warning("sqs_region_mismatch", mismatch=mismatch)
             if once:
                 relay.run_once()
             else:
@@ -47,6 +50,9 @@ class Command(BaseCommand):
             logger.info("event_sync_relay_stopped", **relay.counts)
         if once:
             if relay.outage:
-                raise CommandError("SQS does not answer; what is left waits in the table.")
+                raise CommandError(
+                    f"SQS did not take the events, which wait in the table: {relay.outage.error}"
+                    f" {mismatch}".rstrip()
+                )
             counts = ", ".join(f"{count} {name}" for name, count in sorted(relay.counts.items()))
             self.stdout.write(counts or "nothing due")

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         if dead == bool(event_ids):
             raise CommandError("Name the events by their ids, or all the dead ones: --dead")
         events = (
-            EventSync.objects.filter(state=EventSync.State.DEAD)
+            EventSync.objects.filter(state=EventSync.State.DEAD, sent__isnull=True)
             if dead
             else EventSync.objects.filter(pk__in=event_ids)
         )

@@ -1,0 +1,244 @@
+"""Event sync as other teams run it, against a server that answers as SQS does."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from live import Server, Service, running_service, serving
+from servers import installed
+from sqs import Sqs, sqs_server
+from walk import Api
+
+pytestmark = pytest.mark.xdist_group("event_reports")
+
+TWO_DATABASES = """
+from api_core.settings.prod import *
+
+DATABASES["events"] = {**DATABASES["default"], "NAME": "NAME_OF_EVENTS"}
+DATABASE_ROUTERS = ["api_core.events_router.EventsRouter"]
+"""
+ROUTER = """
+class EventsRouter:
+    def db_for_read(self, model, **hints):
+        return "events" if model._meta.app_label == "event_sync" else None
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db, app_label, **hints):
+        return (app_label == "event_sync") == (db == "events")
+"""
+# Writes to the default database, and then fails if it is told to.
+HANDLER = """
+
+@event_handler("greeting")
+def greet(event: EventSync, obj_data: dict[str, Any]) -> None:
+    from django.contrib.auth.models import Group
+    Group.objects.create(name=f"greeting {event.pk}")
+    if "fault" in obj_data:
+        raise LookupError(obj_data["fault"])
+"""
+PRODUCE = """
+from apps.event_sync.managers.producer_msg import ProducerMsg
+events = [
+    ProducerMsg(apps={{}}, obj_type="greeting", obj_data={data}, obj_cmd="put").handle_msg_sync()
+    for _ in range({count})
+]
+result = [event.pk for event in events]
+"""
+GROUPS = """
+from django.contrib.auth.models import Group
+result = list(Group.objects.filter(name__startswith="greeting").values_list("name", flat=True))
+"""
+CLEAR = """
+from django.contrib.auth.models import Group
+from apps.event_sync.models import EventSync
+Group.objects.all().delete()
+EventSync.objects.all().delete()
+"""
+
+
+@pytest.fixture(scope="module", params=["postgres", "sqlite"])
+def folder(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Path:
+    kind = request.param
+    folder = installed(
+        *(template, short_path / f"events-{kind}"),
+        database=kind,
+        use_channels=False,
+        use_docker=False,
+    )
+    name = "events" if kind == "postgres" else str(folder / "events.sqlite3")
+    settings = folder / "api_core/settings/two_databases.py"
+    settings.write_text(TWO_DATABASES.replace("NAME_OF_EVENTS", name))
+    (folder / "api_core/events_router.py").write_text(ROUTER)
+    with (folder / "apps/event_sync/handlers.py").open("a") as handlers:
+        handlers.write(HANDLER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sqs(folder: Path) -> Iterator[Sqs]:
+    with sqs_server(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path, sqs: Sqs) -> Iterator[Service]:
+    kind = folder.name.rpartition("-")[2]
+    variables = {
+        "AWS_ENDPOINT_URL_SQS": sqs.address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "SQS_QUEUE_URL": sqs.make_queue("reports.fifo"),
+        "SQS_INBOUND_QUEUE_URL": sqs.make_queue("reports-inbound"),
+        "EVENT_SYNC_SEND_AT_COMMIT": "false",
+    }
+    with running_service(folder, kind, **variables) as service:
+        yield service
+
+
+@pytest.fixture
+def service(running: Service, sqs: Sqs) -> Service:
+    """The service without an event, in its database or its queue."""
+    running.shell(CLEAR)
+    sqs.take_all(running.variables["SQS_QUEUE_URL"])
+    return running
+
+
+def sent_ids(service: Service, sqs: Sqs) -> list[int]:
+    bodies = sqs.take_all(service.variables["SQS_QUEUE_URL"])
+    return [body["data"]["obj_data"]["event_id"] for body in bodies]
+
+
+def test_a_backlog_of_one_object_leaves_in_its_order(service: Service, sqs: Sqs) -> None:
+    """https://github.com/timgit/pg-boss/pull/849: a claim's cost was quadratic in a key's depth."""
+    ids = service.shell(PRODUCE.format(data={"id": 1}, count=200))
+    assert service.manage("event_sync_relay", "--once") == "200 sent\n"
+    assert sent_ids(service, sqs) == ids
+
+
+def test_events_without_an_id_do_not_wait_for_a_dead_one(service: Service, sqs: Sqs) -> None:
+    """https://github.com/timgit/pg-boss/pull/849, and the example of our own documentation."""
+    ids = service.shell(PRODUCE.format(data={"name": "Ana"}, count=20))
+    service.shell(
+        "from apps.event_sync.models import EventSync\n"
+        f"EventSync.objects.filter(pk={ids[0]}).update(state='dead', next_attempt_at=None)"
+    )
+    assert service.manage("event_sync_relay", "--once") == "19 sent\n"
+    assert sorted(sent_ids(service, sqs)) == ids[1:]
+
+
+def test_events_of_before_this_release_leave_in_their_order(service: Service, sqs: Sqs) -> None:
+    """Those without an id all had the type as their object."""
+    ids = service.shell(PRODUCE.format(data={}, count=30))
+    service.shell(
+        "from apps.event_sync.models import EventSync\n"
+        "EventSync.objects.update(obj_key='greeting')"
+    )
+    assert service.manage("event_sync_relay", "--once") == "30 sent\n"
+    assert sent_ids(service, sqs) == ids
+
+
+def test_the_region_of_the_queue_is_used_unless_another_is_set(service: Service) -> None:
+    """https://github.com/danvk/mapsnap/pull/436 and
+    https://github.com/aws/aws-node-termination-handler/issues/390.
+    """
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/nowhere"
+    environment = {"SQS_QUEUE_URL": url, "APP_KEY": "An-unguessable-key-of-32-characters!"}
+    region = (
+        "from common.sqs.sqs_sync import sqs_client\n"
+        "from django.conf import settings\n"
+        "print(sqs_client(settings.SQS_QUEUE_URL).meta.region_name)"
+    )
+    shell = ("shell", "--verbosity=0", "-c", region)
+    assert service.manage(*shell, **environment) == "eu-west-1\n"
+    assert service.manage(*shell, **environment, AWS_REGION="ap-south-1") == "ap-south-1\n"
+    both = {"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "eu-north-1"}
+    assert service.manage(*shell, **environment | both) == "eu-north-1\n"
+    check = ("check", "--deploy", "--fail-level=WARNING")
+    service.manage(*check, **environment)
+    for variables in ({"AWS_REGION": "us-east-1"}, {"AWS_DEFAULT_REGION": "us-east-1"}):
+        with pytest.raises(pytest.fail.Exception, match=r"W001.*is in eu-west-1"):
+            service.manage(*check, **environment | variables)
+
+
+def test_a_relay_names_the_error_and_the_regions(service: Service) -> None:
+    """https://github.com/HexmosTech/aws_sqs_consumer_python/issues/3: a queue that does exist."""
+    service.shell(PRODUCE.format(data={"id": 1}, count=1))
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/nowhere"
+    with pytest.raises(pytest.fail.Exception) as raised:
+        service.manage("event_sync_relay", "--once", SQS_QUEUE_URL=url, AWS_REGION="us-east-1")
+    message = str(raised.value)
+    assert "NonExistentQueue" in message
+    assert "is in eu-west-1, but AWS_DEFAULT_REGION (or AWS_REGION) is us-east-1" in message
+
+
+def test_setup_creates_nothing_without_an_answer(service: Service, sqs: Sqs) -> None:
+    """https://github.com/localstack/localstack/issues/5703: queues in another place than meant."""
+    with pytest.raises(pytest.fail.Exception) as raised:
+        service.manage("event_sync_setup", "unasked")
+    for line in (f"Endpoint: {sqs.address}", "Account: 123456789012", "Region: us-east-1"):
+        assert line in str(raised.value)
+    assert "QueueUrls" not in sqs("ListQueues", QueueNamePrefix="unasked")
+    output = service.manage("event_sync_setup", "unasked", "--no-input")
+    assert f"SQS_QUEUE_URL={sqs.address}/123456789012/unasked\n" in output
+    assert len(sqs("ListQueues", QueueNamePrefix="unasked")["QueueUrls"]) == 2
+
+
+@pytest.fixture(scope="module")
+def routed(running: Service, folder: Path) -> Iterator[Server]:
+    """The same service with its events in a second database."""
+    variables = running.variables | {
+        "DJANGO_SETTINGS_MODULE": "api_core.settings.two_databases",
+        "APP_KEY": "key",
+    }
+    if folder.name.endswith("postgres"):
+        running.shell(
+            "from django.db import connection\nconnection.cursor().execute('CREATE DATABASE events')"
+        )
+    service = Service(folder, variables, running.mailboxes, running._shell)  # noqa: SLF001
+    for alias in ("default", "events"):
+        service.manage("migrate", "--verbosity=0", f"--database={alias}")
+    with ExitStack() as stack:
+        yield stack.enter_context(serving(service, "gunicorn"))
+
+
+def ask(service: Service, code: str) -> object:
+    """Run code in a new process of the service and return its ``result``."""
+    code = f"import json\n{code}\nprint(json.dumps(result))"
+    return json.loads(service.manage("shell", "--verbosity=0", "-c", code))
+
+
+def test_events_in_a_database_of_their_own(routed: Server, sqs: Sqs) -> None:
+    """https://docs.djangoproject.com/en/stable/topics/db/transactions/: atomic() is of one database."""
+    service = routed.service
+    first, second = ask(service, PRODUCE.format(data={"id": 1}, count=2))  # type: ignore[misc]
+    assert service.manage("event_sync_status").startswith("pending: 2\n")
+    assert service.manage("event_sync_relay", "--once") == "2 sent\n"
+    assert sent_ids(service, sqs) == [first, second]
+
+    def confirm(event_id: int, **data: str) -> tuple[int, object]:
+        body = {"obj_type": "greeting", "obj_data": {"event_id": event_id} | data, "obj_cmd": "put"}
+        headers = {"X-Forwarded-Proto": "https", "Authorization": "Token key"}
+        answer = Api(routed.url, headers)("POST", "event-sync/", body)
+        return answer.status, answer.body
+
+    status, body = confirm(first, fault="odd")
+    assert status == 500, body
+    assert ask(service, GROUPS) == [], "what the handler wrote is rolled back"
+    log = "from apps.event_sync.models import EventSync\nresult = EventSync.objects.get(pk=%s).log"
+    assert "LookupError: odd" in str(ask(service, log % first))
+    for _time in range(2):
+        status, body = confirm(first)
+        assert status == 200, body
+    assert ask(service, GROUPS) == [f"greeting {first}"]
+    assert confirm(10**6)[0] == 404
+
+    inbound = service.variables["SQS_INBOUND_QUEUE_URL"]
+    message = {"obj_type": "greeting", "obj_data": {"event_id": second}, "obj_cmd": "put"}
+    sqs("SendMessage", QueueUrl=inbound, MessageBody=json.dumps(message))
+    assert service.manage("event_sync_consume", "--once") == "1 processed\n"
+    assert service.manage("event_sync_requeue", str(first)) == "1 to be sent again\n"
+    assert service.manage("event_sync_relay", "--once") == "1 sent\n"
+    assert service.manage("event_sync_prune", "--days", "0") == "2 deleted\n"
