@@ -24,8 +24,8 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 def load_env_file(path: Path) -> None:
     """Load a file into the environment, which wins over the file."""
     try:
-        # Without interpolation, "$" in a password stays as written. Windows begins UTF-8 with a mark.
-        load_dotenv(path, interpolate=False, encoding="utf-8-sig")
+        # Without interpolation, "$" in a password stays as written.
+        load_dotenv(path, interpolate=False)
     except OSError as error:
         sys.exit(f"Configuration error: {path} cannot be read: {error.strerror}")
     except ValueError:  # bytes that are not UTF-8, or a NUL, as in UTF-16

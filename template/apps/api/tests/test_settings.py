@@ -159,6 +159,7 @@ def test_addresses_without_tls_are_refused(url: str) -> None:
         "noreply@localhost",
         "a@example.com, b@example.com",
         "noreply@example.com\nBcc: a@example.com",
+        "My\nService <noreply@example.com>",
     ],
 )
 def test_what_is_no_sender_is_refused(address: str) -> None:
@@ -182,7 +183,7 @@ def test_development_switches_are_refused() -> None:
 def test_values_for_production_are_accepted() -> None:
     strong_secret(SECRET)
     strong_secrets([SECRET])
-    host_names(["api.example.com", ".example.com", "localhost", "192.0.2.1", "[2001:db8::1]"])
+    host_names(["api.example.com", ".example.com", "localhost", "192.0.2.1", "[2001:DB8::1]"])
     https_url("https://api.example.com")
     https_url("http://localhost:8000")
     sender("noreply@example.com")
@@ -205,6 +206,7 @@ def test_every_variable_at_fault_is_listed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "api_core.settings.prod")
     env = Env(eager=False)
     env.int("EMAIL_PORT")
+    env.str("EMAIL_HOST")
     env.str("EMAIL_HOST")
     with pytest.raises(SystemExit) as stopped, exit_on_bad_variable():
         env.seal()
