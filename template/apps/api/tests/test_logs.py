@@ -8,6 +8,7 @@ import smtplib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django.db import IntegrityError, connection
 from rest_framework.test import APIClient
 from structlog import get_logger
 
+from api_core.env import BASE_DIR
 from api_core.logs import logging_config
 from apps.user.models import User
 from apps.user.tests.factories import make_user
@@ -22,6 +24,8 @@ from apps.user.tokens import confirm_email_token, issue_jwt
 from common.tracebacks import describe_error
 
 EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
+
+SELF = Path(__file__)
 
 type Lines = Callable[[], list[dict[str, Any]]]
 
@@ -98,6 +102,12 @@ def test_a_data_error_is_described_without_the_value(db: None) -> None:
 )
 def test_only_a_message_without_data_is_logged(error: Exception, description: str) -> None:
     assert describe_error(error) == description
+
+
+def test_exceptions_are_given_to_the_log_as_they_are() -> None:
+    """As text, what is safe of them could not be told from the rest."""
+    sources = [file for name in ("apps", "common") for file in (BASE_DIR / name).rglob("*.py")]
+    assert not [file for file in sources if "error=str(error)" in file.read_text() and file != SELF]
 
 
 def test_what_looks_like_a_secret_is_redacted(lines: Lines, user: User) -> None:
