@@ -119,6 +119,21 @@ def test_a_refused_row_is_not_logged(live_server: Server) -> None:
     check_lines(lines, user.secrets())
 
 
+def test_a_refused_value_is_not_logged(live_service: Service) -> None:
+    described = live_service.shell("""
+from django.db import DataError, connection
+from common.tracebacks import describe_error
+
+try:
+    connection.cursor().execute("SELECT %s::int", ["in-no-log"])
+except DataError as error:
+    result = describe_error(error)
+""")
+    assert described == (
+        "django.db.utils.DataError: psycopg.errors.InvalidTextRepresentation: 22P02"
+    )
+
+
 def test_a_fault_of_a_websocket_leaves_no_secret_in_the_log(live_server: Server) -> None:
     if live_server.name == "gunicorn":
         return  # it serves no WebSocket

@@ -227,7 +227,7 @@ def test_whatever_fails_is_an_outage(sqs: Network, monkeypatch: pytest.MonkeyPat
         raise RuntimeError("odd")
 
     monkeypatch.setattr(sqs_client(), "send_message_batch", fail)
-    assert send(1).outage == "RuntimeError: odd"
+    assert send(1).outage == "RuntimeError"
 
 
 @pytest.mark.parametrize("fifo", [True, False])
