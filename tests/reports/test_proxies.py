@@ -75,20 +75,25 @@ def test_a_service_under_a_path_answers_probes_without_https(prefixed: Server) -
 
 # https://github.com/twisted/twisted/issues/10191: Daphne has no limit of its own.
 @pytest.mark.parametrize(
-    "length",
-    ["Content-Length: 299000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n300000\r\n"],
+    ("length", "body"),
+    [
+        ("Content-Length: 299000000\r\n\r\n", b""),
+        ("Transfer-Encoding: chunked\r\n\r\n300000\r\n", b"a" * 0x300000),
+    ],
+    ids=["length", "chunked"],
 )
 def test_the_documented_proxy_refuses_a_large_body(
-    live_server: Server, tmp_path: Path, length: str
+    live_server: Server, tmp_path: Path, length: str, body: bytes
 ) -> None:
     position = len(live_server.log())
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
         nginx(tmp_path, [live_server.port]) as port,
-        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
         context.wrap_socket(connection) as client,
     ):
-        client.sendall(f"POST /admin/login/ HTTP/1.1\r\nHost: {HOST}\r\n{length}".encode())
+        head = f"POST /admin/login/ HTTP/1.1\r\nHost: {HOST}\r\n{length}"
+        client.sendall(head.encode() + body)
         assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
     assert len(live_server.log()) == position
