@@ -114,7 +114,7 @@ class TestCharacters:
 
 
 def test_a_request_whose_client_left_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Daphne cancels it; a thread that is sending the response would then wait for ever."""
+    """A server may cancel it; a thread that is sending the response would then wait for ever."""
 
     async def leave() -> None:
         started, ended = asyncio.Event(), asyncio.Event()
