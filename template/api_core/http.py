@@ -31,9 +31,9 @@ async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
         **scope,
         # In a WSGI environ, X_Forwarded_For has the name of X-Forwarded-For.
         "headers": [(name, value) for name, value in scope["headers"] if b"_" not in name],
-        # Daphne takes it from the header Daphne-Root-Path, which any client can send.
+        # A server may take it from a header that any client can send.
         "root_path": settings.FORCE_SCRIPT_NAME or "",
     }
-    # Daphne cancels a request whose client left. The thread goes on, and would wait for ever to
-    # send its response if this were cancelled too.
+    # A server may cancel a request whose client left. The thread goes on, and would wait for ever
+    # to send its response if this were cancelled too.
     await asyncio.shield(_wsgi(scope, receive_body, send))

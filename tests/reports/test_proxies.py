@@ -1,10 +1,14 @@
 """Services behind other people's proxies."""
 
 import re
+import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from live import Server, Service, serving
+from websocket_stack import HOST, nginx
 
 pytestmark = pytest.mark.xdist_group("reports")
 
@@ -67,3 +71,29 @@ def test_a_service_under_a_path_has_it_in_every_link(prefixed: Server) -> None:
 def test_a_service_under_a_path_answers_probes_without_https(prefixed: Server) -> None:
     request = f"GET /svc{HEALTH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     assert prefixed.raw(request.encode()).endswith(b'{"status":"ok"}')
+
+
+# https://github.com/twisted/twisted/issues/10191: Daphne has no limit of its own.
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        ("Content-Length: 299000000\r\n\r\n", b""),
+        ("Transfer-Encoding: chunked\r\n\r\n300000\r\n", b"a" * 0x300000),
+    ],
+    ids=["length", "chunked"],
+)
+def test_the_documented_proxy_refuses_a_large_body(
+    live_server: Server, tmp_path: Path, length: str, body: bytes
+) -> None:
+    position = len(live_server.log())
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        nginx(tmp_path, [live_server.port]) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+        context.wrap_socket(connection) as client,
+    ):
+        head = f"POST /admin/login/ HTTP/1.1\r\nHost: {HOST}\r\n{length}"
+        client.sendall(head.encode() + body)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
+    assert len(live_server.log()) == position

@@ -85,7 +85,7 @@ def _check_charset(environ: "WSGIEnvironment") -> None:
     except ValueError as error:
         raise UnsupportedMediaType(content_type) from error
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        # uvicorn resets a connection that it closes with a part of the body unread.
+        # A server may reset a connection that it closes with a part of the body unread.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         raise UnsupportedMediaType(content_type)
 
@@ -104,7 +104,7 @@ def _check_body(environ: "WSGIEnvironment") -> None:
 
 
 def _contains_nul(request: HttpRequest) -> bool:
-    """PostgreSQL stores no NUL, and every query with one fails."""
+    """A database may refuse every query that contains one."""
     values = [request.path_info, *request.COOKIES, *request.COOKIES.values()]
     return "%00" in request.META.get("QUERY_STRING", "") or any("\0" in value for value in values)
 
