@@ -335,3 +335,4 @@ class TestForgottenPassword:
     ) -> None:
         api.post(f"{AUTH}/resend_confirmation/", {"email": user.email})
         assert not delivered()
+        assert Email.objects.get().to == ""
