@@ -1,16 +1,19 @@
 """The contract of ``/api/v1/auth/``, call by call."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import pytest
 from django.core.mail import EmailMessage
+from django.test import Client
+from django.urls import URLPattern
 from pytest_django import Settings
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework_simplejwt.tokens import RefreshToken
 from rest_framework_simplejwt.views import token_refresh
 
-from apps.user import services
+from apps.user import pages, services
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, registration, token_in
 
@@ -198,3 +201,12 @@ def test_a_refresh_view_that_a_team_mounts_refuses_an_ended_session(user: User) 
     services.logout(user)
     refused = post()
     assert (refused.status_code, refused.data["code"]) == (401, "token_not_valid")
+
+
+@pytest.mark.parametrize("page", pages.urlpatterns, ids=lambda page: page.name)
+def test_each_page_posts_to_an_endpoint_of_its_own(client: Client, page: URLPattern) -> None:
+    path = f"/{page.pattern}"
+    match = re.search(r'action="([^"]+)"', client.get(path).content.decode())
+    assert match
+    assert match[1] == f"/api/v1/auth{path}"
+    assert client.post(match[1], {}, content_type="application/json").status_code == 400
