@@ -129,9 +129,8 @@ def test_the_servers_own_commands(running: Stack) -> None:
         **running.variables,
     ):
         wait_for_port(int(port))
-        with open_socket(
-            f"ws://127.0.0.1{ECHO}", int(port), bearer(user.token)["headers"]
-        ) as connection:
+        headers = bearer(user.token)["headers"] | {"X-Forwarded-Proto": "https"}
+        with open_socket(f"ws://127.0.0.1{ECHO}", int(port), headers) as connection:
             connection.send("hello")
             assert connection.recv(timeout=20) == "hello"
 
