@@ -292,7 +292,11 @@ def notify_until(arrived: Callable[[], Any], running: Stack, user: User) -> None
 def test_the_program_of_the_docs(running: Stack) -> None:
     user = running.user("program")
     url = f"ws://127.0.0.1:{running.ports[0]}{NOTIFICATIONS}"
-    code = f"{snippet('python', 'from websockets')}\nlisten({url!r}, {user.token!r})"
+    # As a proxy that ends TLS adds it.
+    program_of_the_docs = snippet("python", "from websockets").replace(
+        "additional_headers={", 'additional_headers={"X-Forwarded-Proto": "https", '
+    )
+    code = f"{program_of_the_docs}\nlisten({url!r}, {user.token!r})"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as program:
         output = program.stdout
         assert output
