@@ -215,7 +215,7 @@ def sockets(
 ) -> Iterator[list[ClientConnection]]:
     """WebSockets of one user, or of nobody."""
     url = f"ws://127.0.0.1:{service.port}{path}"
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = HTTPS | ({"Authorization": f"Bearer {token}"} if token else {})
     with ExitStack() as stack:
         yield [stack.enter_context(connect(url, additional_headers=headers)) for _ in range(count)]
 

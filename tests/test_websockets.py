@@ -129,9 +129,8 @@ def test_the_servers_own_commands(running: Stack) -> None:
         **running.variables,
     ):
         wait_for_port(int(port))
-        with open_socket(
-            f"ws://127.0.0.1{ECHO}", int(port), bearer(user.token)["headers"]
-        ) as connection:
+        headers = bearer(user.token)["headers"] | {"X-Forwarded-Proto": "https"}
+        with open_socket(f"ws://127.0.0.1{ECHO}", int(port), headers) as connection:
             connection.send("hello")
             assert connection.recv(timeout=20) == "hello"
 
@@ -293,7 +292,11 @@ def notify_until(arrived: Callable[[], Any], running: Stack, user: User) -> None
 def test_the_program_of_the_docs(running: Stack) -> None:
     user = running.user("program")
     url = f"ws://127.0.0.1:{running.ports[0]}{NOTIFICATIONS}"
-    code = f"{snippet('python', 'from websockets')}\nlisten({url!r}, {user.token!r})"
+    # As a proxy that ends TLS adds it.
+    program_of_the_docs = snippet("python", "from websockets").replace(
+        "additional_headers={", 'additional_headers={"X-Forwarded-Proto": "https", '
+    )
+    code = f"{program_of_the_docs}\nlisten({url!r}, {user.token!r})"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as program:
         output = program.stdout
         assert output

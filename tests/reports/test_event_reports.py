@@ -133,8 +133,7 @@ def test_events_of_before_this_release_leave_in_their_order(service: Service, sq
     """Those without an id all had the type as their object."""
     ids = service.shell(PRODUCE.format(data={}, count=30))
     service.shell(
-        "from apps.event_sync.models import EventSync\n"
-        "EventSync.objects.update(obj_key='greeting')"
+        "from apps.event_sync.models import EventSync\nEventSync.objects.update(obj_key='greeting')"
     )
     assert service.manage("event_sync_relay", "--once") == "30 sent\n"
     assert sent_ids(service, sqs) == ids

@@ -27,5 +27,8 @@ class Counter(models.Model):
     expires_at = models.FloatField(db_index=True)
     """Unix time, in seconds."""
 
+    class Meta:
+        default_permissions = ()  # no one edits it
+
     def __str__(self) -> str:
         return self.key

@@ -12,5 +12,6 @@ class Migration(migrations.Migration):
                 ("count", models.PositiveIntegerField()),
                 ("expires_at", models.FloatField(db_index=True)),
             ],
+            options={"default_permissions": ()},
         ),
     ]
