@@ -62,14 +62,10 @@ def test_a_filter_that_the_database_refuses_leads_back_to_the_list(
 ) -> None:
     list_filter = admin.site._registry[model].list_filter
     names = [str(name) for name in list_filter if model._meta.get_field(str(name)).concrete]
-    filters = {"pk__range": "1", "pk__regex": "(", **{f"{name}__regex": "\0" for name in names}}
+    filters = {"pk__range": "1", **{f"{name}__range": "x" for name in names}}
     for name in names:
         if isinstance(model._meta.get_field(name), DateField):
-            filters |= {
-                f"{name}__year": "10000",
-                f"{name}__year__gte": "9" * 30,
-                f"{name}__lt": "0",
-            }
+            filters |= {f"{name}__year": "10000", f"{name}__year__gte": "9" * 30}
     for lookup, value in filters.items():
         response = admin_client.get(changelist(model), {lookup: value})
         assert response.headers.get("Location", "").endswith("?e=1"), (lookup, value)

@@ -428,6 +428,13 @@ class TestTheLastSuperuser:
         second = make_admin()
         assert logged_in(second).post(change_url(superuser), body).status_code == 302
 
+    def test_keeps_a_password(self, superuser: User) -> None:
+        body = {"usable_password": "false", "unset-password": "Disable"}
+        page = logged_in(superuser).post(password_url(superuser), body)
+        assert "The last superuser must stay active." in page.content.decode()
+        superuser.refresh_from_db()
+        assert superuser.check_password(PASSWORD)
+
     def test_is_not_deleted(self, superuser: User) -> None:
         client = logged_in(superuser)
         client.post(f"{USERS}{superuser.pk}/delete/", {"post": "yes"})
