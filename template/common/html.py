@@ -55,8 +55,8 @@ def _visible_style(tag: str, style: str) -> str | None:
         name, _colon, value = (part.strip() for part in declaration.partition(":"))
         if name in STYLES and re.fullmatch(STYLES[name], value, re.ASCII):
             kept[name] = value
-    # Links do not nest, so a link's two colours are those that are seen together. Any other
-    # element may have a background and colours of elements around it.
+    # Links do not nest (but in a table inside of one), so a link's two colours are seen together.
+    # Any other element may have a background or a colour of the elements around it.
     if tag != "a" or not _is_legible(kept):
         kept = {name: value for name, value in kept.items() if not name.endswith("color")}
     return ";".join(f"{name}:{value}" for name, value in kept.items()) or None

@@ -112,7 +112,8 @@ def test_the_owner_is_told_of_a_new_password(live_server: Server) -> None:
 
 
 # https://github.com/freelawproject/courtlistener/pull/7799: digits that are not ASCII.
-@pytest.mark.parametrize("object_id", ["%D9%A3", "%C2%B2", "9" * 50])
+# Long ones, for Django reads them as the number of a row that may exist.
+@pytest.mark.parametrize("object_id", ["%D9%A3" * 12, "%C2%B2", "9" * 50])
 def test_an_odd_object_id_is_not_found(live_server: Server, object_id: str) -> None:
     site = logged_in(live_server, make_admin(live_server.service))
     for model in ("communication/emailtemplate", "communication/email", "auth/group"):

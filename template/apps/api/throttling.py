@@ -141,7 +141,7 @@ def _account(request: Request) -> str | None:
     if request.user and request.user.is_authenticated:
         return str(request.user.pk)
     data: Any = request.data
-    email = data.get("email", data.get("username")) if isinstance(data, dict) else None
+    email = data.get("email") if isinstance(data, dict) else None
     if not isinstance(email, str):
         return None
     try:

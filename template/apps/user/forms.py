@@ -71,7 +71,14 @@ class OwnPasswordForm(_ReportedPasswordMixin, admin_forms.AdminPasswordChangeFor
 
 
 class SetPasswordForm(_ReportedPasswordMixin, auth_forms.AdminPasswordChangeForm[User]):
-    """The password of another user."""
+    """The password of any user."""
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not data.get("set_usable_password") and services.include_last_superuser([self.user]):
+            # Django's page of this form shows only the errors of fields.
+            self.add_error("usable_password", _last_superuser_error())
+        return data
 
 
 class UserForm(auth_forms.UserChangeForm[User]):
@@ -80,8 +87,12 @@ class UserForm(auth_forms.UserChangeForm[User]):
         data = super().clean() or {}
         access = [data.get(field, True) for field in ("is_active", "is_staff", "is_superuser")]
         if not all(access) and services.include_last_superuser([self.instance]):
-            raise ValidationError(_("The last superuser must stay active."), code="last_superuser")
+            raise _last_superuser_error()
         return data
+
+
+def _last_superuser_error() -> ValidationError:
+    return ValidationError(_("The last superuser must stay active."), code="last_superuser")
 
 
 def _count_attempt(

@@ -9,7 +9,6 @@ from structlog import get_logger
 from apps.user import services
 from apps.user.models import User
 
-
 logger = get_logger(__name__)
 
 

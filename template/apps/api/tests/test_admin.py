@@ -6,7 +6,6 @@ from django.db.models import DateField, Model
 from django.forms import DateTimeField, SplitDateTimeField
 from django.test import Client, RequestFactory
 from django.urls import reverse
-from drf_spectacular.generators import SchemaGenerator
 from pytest_django import Settings
 
 from apps.user.models import User
@@ -14,9 +13,7 @@ from common.admin import SafeInputMixin, validate_in_every_time_zone
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 # Not those of packages.
-OWN_MODELS = [
-    model for model in MODELS if isinstance(admin.site._registry[model], SafeInputMixin)
-]
+OWN_MODELS = [model for model in MODELS if isinstance(admin.site._registry[model], SafeInputMixin)]
 
 pytestmark = pytest.mark.django_db
 
@@ -65,10 +62,10 @@ def test_a_filter_that_the_database_refuses_leads_back_to_the_list(
 ) -> None:
     list_filter = admin.site._registry[model].list_filter
     names = [str(name) for name in list_filter if model._meta.get_field(str(name)).concrete]
-    filters = {"pk__range": "1", "pk__regex": "(", **{f"{name}__regex": "\0" for name in names}}
+    filters = {"pk__range": "1", **{f"{name}__range": "x" for name in names}}
     for name in names:
         if isinstance(model._meta.get_field(name), DateField):
-            filters |= {f"{name}__year": "10000", f"{name}__year__gte": "9" * 30, f"{name}__lt": "0"}
+            filters |= {f"{name}__year": "10000", f"{name}__year__gte": "9" * 30}
     for lookup, value in filters.items():
         response = admin_client.get(changelist(model), {lookup: value})
         assert response.headers.get("Location", "").endswith("?e=1"), (lookup, value)
@@ -89,7 +86,7 @@ def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: Reque
 
 def test_the_api_takes_no_date_with_a_time(client: Client) -> None:
     """One that does needs the same validator: see common.admin."""
-    schemas = SchemaGenerator().get_schema(public=True)["components"]["schemas"]
+    schemas = client.get("/api/schema/", {"format": "json"}).json()["components"]["schemas"]
     taken = [
         f"{name}.{field}"
         for name, schema in schemas.items()

@@ -67,7 +67,9 @@ def profile(user: User, **fields: str) -> dict[str, str]:
         "email_confirmed_at_0": "2026-01-31",
         "email_confirmed_at_1": "12:00",
     }
-    flags = {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)}
+    flags = {
+        name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)
+    }
     return stored | flags | fields
 
 
@@ -426,6 +428,13 @@ class TestTheLastSuperuser:
         second = make_admin()
         assert logged_in(second).post(change_url(superuser), body).status_code == 302
 
+    def test_keeps_a_password(self, superuser: User) -> None:
+        body = {"usable_password": "false", "unset-password": "Disable"}
+        page = logged_in(superuser).post(password_url(superuser), body)
+        assert "The last superuser must stay active." in page.content.decode()
+        superuser.refresh_from_db()
+        assert superuser.check_password(PASSWORD)
+
     def test_is_not_deleted(self, superuser: User) -> None:
         client = logged_in(superuser)
         client.post(f"{USERS}{superuser.pk}/delete/", {"post": "yes"})
@@ -450,7 +459,8 @@ class TestTheLastSuperuser:
 class TestDates:
     @pytest.mark.parametrize("zone", ["America/Sao_Paulo", "Asia/Tokyo", "Pacific/Kiritimati"])
     @pytest.mark.parametrize(
-        ("date", "time"), [("9999-12-31", "23:59:59"), ("9999-12-31", "00:00"), ("0001-01-01", "0:00")]
+        ("date", "time"),
+        [("9999-12-31", "23:59:59"), ("9999-12-31", "00:00"), ("0001-01-01", "0:00")],
     )
     def test_a_date_that_a_time_zone_pushes_out_of_range_is_refused(
         self, superuser: User, user: User, date: str, time: str, zone: str
