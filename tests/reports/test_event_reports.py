@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from live import Server, Service, running_service, serving
@@ -203,7 +204,7 @@ def routed(running: Service, folder: Path) -> Iterator[Server]:
         yield stack.enter_context(serving(service, "gunicorn"))
 
 
-def ask(service: Service, code: str) -> object:
+def ask(service: Service, code: str) -> Any:
     """Run code in a new process of the service and return its ``result``."""
     code = f"import json\n{code}\nprint(json.dumps(result))"
     return json.loads(service.manage("shell", "--verbosity=0", "-c", code))
@@ -212,7 +213,7 @@ def ask(service: Service, code: str) -> object:
 def test_events_in_a_database_of_their_own(routed: Server, sqs: Sqs) -> None:
     """https://docs.djangoproject.com/en/stable/topics/db/transactions/: atomic() is of one database."""
     service = routed.service
-    first, second = ask(service, PRODUCE.format(data={"id": 1}, count=2))  # type: ignore[misc]
+    first, second = ask(service, PRODUCE.format(data={"id": 1}, count=2))
     assert service.manage("event_sync_status").startswith("pending: 2\n")
     assert service.manage("event_sync_relay", "--once") == "2 sent\n"
     assert sent_ids(service, sqs) == [first, second]

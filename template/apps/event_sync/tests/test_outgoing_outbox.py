@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -303,3 +304,22 @@ def test_many_claim_each_event_once(*, in_order: bool) -> None:
         for obj_key in {event.obj_key for event in claims}:
             ids = [event.pk for event in claims if event.obj_key == obj_key]
             assert ids == sorted(ids)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_from_before_the_blocked_column_keep_their_order() -> None:
+    initial, latest = ("event_sync", "0001_initial"), ("event_sync", "0002_eventsync_blocked")
+    MigrationExecutor(connection).migrate([initial])
+    try:
+        state = MigrationExecutor(connection).loader.project_state([initial])
+        old = state.apps.get_model("event_sync", "EventSync")
+        # One that is sent again, at an operator's wish, and one behind it.
+        again = old.objects.create(obj_type="a", obj_key="a", obj_cmd="put", sent=timezone.now())
+        second = old.objects.create(obj_type="a", obj_key="a", obj_cmd="put")
+    finally:
+        MigrationExecutor(connection).migrate([latest])
+    (claimed,) = outbox.claim(1, in_order=True)
+    assert claimed.pk == again.pk
+    assert outbox.claim(10, in_order=True) == []
+    outbox.mark_sent([taken(claimed)], in_order=True)
+    assert [event.pk for event in outbox.claim(10, in_order=True)] == [second.pk]

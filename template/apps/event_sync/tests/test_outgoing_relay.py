@@ -153,9 +153,7 @@ def test_an_object_leaves_in_batches_of_ten(fifo_url: str, sqs: Network) -> None
     assert received_ids(fifo_url) == [event.pk for event in events]
 
 
-def test_an_object_goes_on_if_sqs_is_slow(
-    fifo_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_goes_on_if_sqs_is_slow(fifo_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer that makes the next ten due comes when nothing else is left to do."""
     monkeypatch.setattr(relay, "SLICE", 0.001)
     for _ in range(25):
