@@ -81,6 +81,7 @@ def values(live_service: Service) -> dict[str, str]:
         "DATABASE_URL": live_service.variables["DATABASE_URL"],
         "DATABASE_POOL_SIZE": "3",
         "DATABASE_STATEMENT_TIMEOUT": "20000",
+        "DATABASE_TRANSACTION_POOLING": "true",
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "WEBSOCKET_ECHO_NEEDS_USER": "false",
         "EMAIL_HOST": "smtp.example.com",
@@ -94,6 +95,7 @@ def values(live_service: Service) -> dict[str, str]:
         "APP_KEY_FALLBACKS": f"{secrets.token_urlsafe(48)}, {secrets.token_urlsafe(48)}",
         "EVENT_SYNC_SEND_AT_COMMIT": "false",
         "AWS_DEFAULT_REGION": "sa-east-1",
+        "AWS_REGION": "sa-east-1",
         "AWS_ACCESS_KEY_ID": "key-of-env",
         "AWS_SECRET_ACCESS_KEY": "secret-of-env",
         "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
@@ -101,6 +103,9 @@ def values(live_service: Service) -> dict[str, str]:
         "REGISTER_RETURNS_CONFIRM_TOKEN": "false",
         "CORS_ALLOWED_ORIGINS": "https://a.example.com, https://b.example.com",
         "NUM_PROXIES": "2",
+        "CSRF_TRUSTED_ORIGINS": "https://api.example.com:8443",
+        "SCRIPT_NAME": "/svc",
+        "WEB_THREADS": "3",
         "SECURE_SSL_REDIRECT": "false",
         "BIND": "::1",
         "PORT": str(free_port()),
@@ -181,7 +186,7 @@ def test_each_line_of_env_reaches_each_server(
     env.write_text(re.sub(r"^SERVER=.*", f"SERVER={server}", env.read_text(), flags=re.MULTILINE))
     port = values["PORT"]
     with started(*command.format(port=port).split(), cwd=configured) as process:
-        wait_for(f"http://[::1]:{port}/api/v1/health/")
+        wait_for(f"http://[::1]:{port}/svc/api/v1/health/")
         running = Path(f"/proc/{process.pid}/cmdline").read_text()
         # A bare uvicorn reads its number of processes before it imports the service.
         if server == "gunicorn" or (server == "uvicorn" and command == "./start_server.sh"):
