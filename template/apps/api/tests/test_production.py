@@ -1,0 +1,138 @@
+"""The settings of production, in a process of its own: what docs and browsers rely on."""
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from api_core.env import BASE_DIR
+
+NAMES = [
+    "CORS_ALLOWED_ORIGINS",
+    "CSRF_COOKIE_NAME",
+    "CSRF_COOKIE_SECURE",
+    "DEBUG",
+    "REGISTER_RETURNS_CONFIRM_TOKEN",
+    "REQUIRE_CONFIRMED_EMAIL",
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_NAME",
+    "SESSION_COOKIE_SECURE",
+]
+
+CODE = f"""
+import json
+import django
+django.setup()
+from django.conf import settings
+from django.test import Client
+
+client = Client(HTTP_HOST="api.example.com")
+responses = {{
+    "plain": client.get("/api/v1/nowhere/"),
+    "health": client.get("/api/v1/health/"),
+    "proxied": client.get("/api/v1/nowhere/", headers={{"X-Forwarded-Proto": "https"}}),
+    "foreign": client.get("/api/v1/nowhere/", headers={{"X-Forwarded-Proto": "https"}},
+        HTTP_ORIGIN="https://evil.example"),
+}}
+print(json.dumps({{
+    "responses": {{
+        name: {{"status": response.status_code, **dict(response.headers)}}
+        for name, response in responses.items()
+    }},
+    **{{name: getattr(settings, name) for name in {NAMES}}},
+}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def production() -> dict[str, Any]:
+    """What a process with only the required variables has for settings, and how it responds."""
+    ran = in_production(CODE)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def in_production(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code with the variables that .env.example calls required, and those given."""
+    example = (BASE_DIR / ".env.example").read_text()
+    required = re.findall(r"^# Required\b(?:.*\n#)+?(\w+)=(.*)", example, flags=re.MULTILINE)
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code],
+        cwd=BASE_DIR,
+        env=os.environ
+        | {name: value or secrets.token_urlsafe(64) for name, value in required}
+        | {"DJANGO_SETTINGS_MODULE": "api_core.settings.prod", **variables},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_browsers_come_back_through_https_only(production: dict[str, Any]) -> None:
+    response = production["responses"]["proxied"]
+    assert response["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
+
+
+def test_plain_http_is_redirected_except_for_probes(production: dict[str, Any]) -> None:
+    responses = production["responses"]
+    assert responses["plain"]["status"] == 301
+    assert responses["plain"]["Location"] == "https://api.example.com/api/v1/nowhere/"
+    assert responses["health"]["status"] == 200
+    assert responses["proxied"]["status"] == 404
+
+
+def test_pages_load_nothing_from_elsewhere_and_are_not_framed(production: dict[str, Any]) -> None:
+    response = production["responses"]["proxied"]
+    assert response["Content-Security-Policy"] == (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
+        " form-action 'self'; frame-ancestors 'none'"
+    )
+    assert response["X-Frame-Options"] == "DENY"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"
+    assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+def test_pages_of_other_origins_read_no_response(production: dict[str, Any]) -> None:
+    assert "Access-Control-Allow-Origin" not in production["responses"]["foreign"]
+
+
+def test_cookies_need_https(production: dict[str, Any]) -> None:
+    assert production["SESSION_COOKIE_NAME"] == "__Secure-sessionid"
+    assert production["CSRF_COOKIE_NAME"] == "__Secure-csrftoken"
+    assert production["SESSION_COOKIE_SECURE"]
+    assert production["SESSION_COOKIE_HTTPONLY"]
+    assert production["CSRF_COOKIE_SECURE"]
+
+
+def test_what_only_development_does_is_off(production: dict[str, Any]) -> None:
+    assert not production["DEBUG"]
+    assert not production["REGISTER_RETURNS_CONFIRM_TOKEN"]
+    assert production["REQUIRE_CONFIRMED_EMAIL"]
+
+
+def test_weak_values_stop_the_start() -> None:
+    weak = {
+        "DJANGO_SECRET_KEY": "short",
+        "DJANGO_SECRET_KEY_FALLBACKS": "short",
+        "DJANGO_DEBUG": "true",
+        "DJANGO_ALLOWED_HOSTS": "*",
+        "REGISTER_RETURNS_CONFIRM_TOKEN": "true",
+        "URL_BASE": "http://api.example.com",
+        "EMAIL_HOST": "",
+        "EMAIL_HOST_USER": "service",
+        "EMAIL_PORT": "25",
+        "DATABASE_URL": "oracle",
+    }
+    code = "import api_core.env as e\nwith e.exit_on_bad_variable(): import api_core.settings.prod"
+    ran = in_production(code, **weak)
+    assert ran.returncode == 1
+    refused = set(re.findall(r"^  (\w+):", ran.stderr, flags=re.MULTILINE))
+    # The port itself is valid: it is the login that needs TLS.
+    assert refused == set(weak) - {"EMAIL_PORT"}

@@ -1,0 +1,53 @@
+"""The rates of api_core.settings.base, as a stranger meets them."""
+
+from itertools import count
+
+import pytest
+from rest_framework.test import APIClient
+
+from apps.user.tests.factories import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+
+def tries_until_refused(api: APIClient, path: str, *, addresses: list[str], email: str) -> int:
+    """How many requests are counted before the first that is refused."""
+    for number in count():
+        body = {"email": email.format(number), "token": "wrong", "password": PASSWORD}
+        body["current_password"] = "wrong"
+        address = addresses[number % len(addresses)]
+        if api.post(f"/api/v1/auth/{path}/", body, REMOTE_ADDR=address).status_code == 429:
+            return number
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("login", 10), ("register", 10), ("forgot_password", 10)]
+)
+def test_tries_at_one_account_from_one_network(api: APIClient, path: str, limit: int) -> None:
+    tried = tries_until_refused(api, path, addresses=["192.0.2.1"], email="ana@example.com")
+    assert tried == limit
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("login", 100), ("register", 30), ("resend_confirmation", 30)]
+)
+def test_tries_at_one_account_from_many_networks(api: APIClient, path: str, limit: int) -> None:
+    swarm = [f"192.0.2.{host}" for host in range(20)]
+    assert tries_until_refused(api, path, addresses=swarm, email="ana@example.com") == limit
+
+
+@pytest.mark.parametrize("path", ["login", "register", "forgot_password", "confirm_email"])
+def test_tries_at_many_accounts_from_one_network(api: APIClient, path: str) -> None:
+    tried = tries_until_refused(api, path, addresses=["192.0.2.1"], email="user{}@example.com")
+    assert tried == 60
+
+
+def test_tries_of_the_current_password(user_api: APIClient) -> None:
+    path, email = "change_password", ""
+    assert tries_until_refused(user_api, path, addresses=["192.0.2.1"], email=email) == 10
+
+
+def test_tries_of_the_current_password_from_many_networks(user_api: APIClient) -> None:
+    swarm = [f"192.0.2.{host}" for host in range(20)]
+    assert tries_until_refused(user_api, "change_password", addresses=swarm, email="") == 30

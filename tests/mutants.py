@@ -1,0 +1,192 @@
+"""Mutation tests of the service: ``nox -s mutants``. See docs/release.md.
+
+mutmut changes one expression of one function at a time, and runs the tests of the service that call
+this function. mutants.toml lists what mutmut cannot find: settings to break, each of which some test
+must notice; and the mutants that may survive, with the reason.
+"""
+
+import argparse
+import re
+import signal
+import subprocess
+import time
+import tomllib
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ["apps/user", "apps/communication", "apps/event_sync"]
+PACKAGES += ["apps/api/websocket", "apps/api/throttling.py", "common"]
+KILLED = {"killed", "timeout", "suspicious", "segfault"}
+SURVIVED = {"survived", "no tests"}
+SHARE = 90
+
+CONFIGURATION = """
+[mutmut]
+source_paths=
+    api_core
+    apps
+    common
+only_mutate=
+    {only_mutate}
+do_not_mutate=
+    */tests/*
+    */migrations/*
+also_copy=
+    conftest.py
+    gunicorn.conf.py
+    locale
+    manage.py
+    start_server.sh
+    .env
+    .env.example
+pytest_add_cli_args=
+    --no-cov
+    --nomigrations
+    -p
+    no:cacheprovider
+    -W
+    ignore::ResourceWarning
+    -W
+    ignore::pytest.PytestUnraisableExceptionWarning
+    --deselect=apps/event_sync/tests/test_outgoing_outbox.py::{needs_migrations}
+pytest_add_cli_args_test_selection=
+    {tests}
+"""
+NEEDS_MIGRATIONS = "test_events_from_before_the_blocked_column_keep_their_order"
+
+# mutmut forks a process for each mutant, so each has a database of its own.
+OWN_DATABASE = '''
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    import os
+
+    from django.conf import settings
+
+    test = settings.DATABASES["default"]["TEST"]
+    test["NAME"] = test["NAME"].with_name(f"test-{os.getpid()}.sqlite3")
+'''
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("service", type=Path)
+    parser.add_argument("--minutes", type=float, default=60, help="stop mutmut after this time")
+    parser.add_argument("--children", type=int, default=2, help="mutants tested at a time")
+    parser.add_argument("--tests", action="append", help="tests to run, instead of all")
+    parser.add_argument("packages", nargs="*", default=PACKAGES, help="all of them by default")
+    arguments = parser.parse_intermixed_args()
+    listed = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+    faults = unnoticed_settings(arguments.service, listed["setting"])
+    run_mutmut(arguments)
+    faults += survivors(arguments.service, arguments.packages, listed["survivor"])
+    if faults:
+        raise SystemExit("\n\n".join(faults))
+
+
+# Settings
+
+
+def unnoticed_settings(service: Path, settings: list[dict[str, str]]) -> list[str]:
+    """Break one setting at a time, and return those that no test notices."""
+    if settings and not passes(service, *sorted({setting["test"] for setting in settings})):
+        raise SystemExit("The tests of the settings fail before anything is changed.")
+    faults = []
+    for setting in settings:
+        file = service / setting["file"]
+        text = file.read_text()
+        if text.count(setting["old"]) != 1:
+            raise SystemExit(f"{setting['file']} must contain once: {setting['old']}")
+        file.write_text(text.replace(setting["old"], setting["new"]))
+        if passes(service, setting["test"]):
+            faults.append(f"{setting['file']}: {setting['old']!r} -> {setting['new']!r} survived")
+        file.write_text(text)
+    print(f"Settings: {len(settings) - len(faults)} of {len(settings)} killed", flush=True)
+    return faults
+
+
+def passes(service: Path, *tests: str) -> bool:
+    command = [".venv/bin/python", "-m", "pytest", "-qx", "--no-cov", *tests]
+    ran = subprocess.run(command, cwd=service, check=False, capture_output=True)
+    return ran.returncode == 0
+
+
+# Functions
+
+
+def run_mutmut(arguments: argparse.Namespace) -> None:
+    """Test as many mutants as the time allows, those with the fastest tests first."""
+    service: Path = arguments.service
+    files = [name if name.endswith(".py") else f"{name}/*" for name in arguments.packages]
+    configuration = CONFIGURATION.format(
+        only_mutate="\n    ".join(files),
+        tests="\n    ".join(arguments.tests or ["apps"]),
+        needs_migrations=NEEDS_MIGRATIONS,
+    )
+    (service / "setup.cfg").write_text(configuration)
+    conftest = service / "conftest.py"
+    if OWN_DATABASE not in conftest.read_text():
+        conftest.write_text(conftest.read_text() + OWN_DATABASE)
+    command = [".venv/bin/mutmut", "run", f"--max-children={arguments.children}"]
+    with (service / "mutmut.log").open("w") as log:
+        mutmut = subprocess.Popen(command, cwd=service, stdout=log, stderr=log)
+        try:
+            mutmut.wait(arguments.minutes * 60)
+        except subprocess.TimeoutExpired:
+            mutmut.send_signal(signal.SIGINT)
+            mutmut.wait(60)
+    if mutmut.returncode:
+        raise SystemExit((service / "mutmut.log").read_text()[-5000:])
+
+
+def survivors(service: Path, packages: list[str], listed: list[dict[str, str]]) -> list[str]:
+    """Print the share of killed mutants for each package, and return what is wrong."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    faults = []
+    lines = mutmut_output(service, "results", "--all", "true").splitlines()
+    for name, status in (line.strip().rsplit(": ", 1) for line in lines if ": " in line):
+        package = package_of(name, packages)
+        if status in SURVIVED:
+            difference = mutmut_output(service, "show", name)
+            accepted = any(is_mutant(entry, name, difference) for entry in listed)
+            counts[package]["listed" if accepted else "survived"] += 1
+            if not accepted:
+                faults.append(difference)
+        else:
+            counts[package]["killed" if status in KILLED else "not run"] += 1
+    print(f"{'':24}{'killed':>8}{'listed':>8}{'survived':>10}{'not run':>9}{'share':>8}")
+    for package, count in counts.items():
+        killed, all_ = count["killed"], sum(count.values()) - count["not run"]
+        share = 100 * killed / all_ if all_ else 0
+        print(
+            f"{package:24}{killed:8}{count['listed']:8}{count['survived']:10}"
+            f"{count['not run']:9}{share:7.1f}%"
+        )
+        if all_ and share < SHARE:
+            faults.append(f"{package}: fewer than {SHARE} % of the mutants were killed.")
+    return faults
+
+
+def mutmut_output(service: Path, *arguments: str) -> str:
+    command = [".venv/bin/mutmut", *arguments]
+    return subprocess.run(
+        command, cwd=service, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def package_of(mutant: str, packages: list[str]) -> str:
+    modules = {name.removesuffix(".py").replace("/", "."): name for name in packages}
+    return next(name for module, name in modules.items() if mutant.startswith(f"{module}."))
+
+
+def is_mutant(entry: dict[str, str], name: str, difference: str) -> bool:
+    """Whether an entry of the list is about a mutant: its module, and a line of the difference."""
+    changed = "\n".join(re.findall(r"^[-+](?![-+]).*$", difference, flags=re.MULTILINE))
+    return name.startswith(entry["module"]) and bool(
+        re.search(entry["line"], changed, flags=re.MULTILINE)
+    )
+
+
+if __name__ == "__main__":
+    main()
