@@ -1,0 +1,243 @@
+"""What each change does to its user, to no one else, and what it leaves in the log."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import override
+from rest_framework.exceptions import APIException
+
+from apps.communication.models import Email
+from apps.user import emails, services
+from apps.user.errors import (
+    EmailTakenError,
+    InvalidTokenError,
+    WrongPasswordError,
+)
+from apps.user.models import User
+from apps.user.tests.factories import PASSWORD, make_user, registration
+from apps.user.tokens import (
+    OneTimeToken,
+    cancel_new_email_token,
+    confirm_email_token,
+    confirm_new_email_token,
+    reset_password_token,
+)
+
+pytestmark = pytest.mark.django_db
+
+NEW_EMAIL = "new@example.com"
+NEW_PASSWORD = "another horse battery"
+
+
+@pytest.fixture(autouse=True)
+def bystander(db: None) -> User:
+    """The first user of the database, whom a query without a condition would find."""
+    return make_user()
+
+
+@pytest.fixture
+def user(bystander: User) -> User:
+    """A user who has asked for a new address, and is not the first one."""
+    user = make_user()
+    user.pending_email = NEW_EMAIL
+    user.save()
+    return user
+
+
+@pytest.fixture
+def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, Any]]]:
+    caplog.set_level("INFO")
+
+    def logged() -> list[tuple[str, Any]]:
+        lines = [r.msg for r in caplog.records if r.name.startswith("apps.user.")]
+        return [(line["event"], line.get("user")) for line in lines]
+
+    return logged
+
+
+def state(user: User) -> dict[str, Any]:
+    return User.objects.filter(pk=user.pk).values().get()
+
+
+CHANGES: dict[str, Callable[[User], object]] = {
+    "email_confirmed": lambda user: services.confirm_email(
+        token=confirm_email_token.issue(user).token
+    ),
+    "email_changed": lambda user: services.confirm_new_email(
+        token=confirm_new_email_token.issue(user).token
+    ),
+    "email_change_cancelled": lambda user: services.cancel_new_email(
+        token=cancel_new_email_token.issue(user).token
+    ),
+    "login": lambda user: services.login(email=user.email, password=PASSWORD),
+    "logout": services.logout,
+    "sessions_ended": services.end_sessions,
+    "account_deleted": services.delete_account,
+    "password_forgotten": lambda user: services.forgot_password(email=user.email),
+    "password_changed": lambda user: services.change_password(
+        user, current_password=PASSWORD, password=NEW_PASSWORD
+    ),
+    "email_change_requested": lambda user: services.update_profile(
+        user, email="other@example.com", current_password=PASSWORD
+    ),
+}
+
+
+@pytest.mark.parametrize("event", CHANGES)
+def test_a_change_is_logged_and_changes_no_one_else(
+    user: User, bystander: User, events: Callable[[], list[tuple[str, Any]]], event: str
+) -> None:
+    before = state(bystander)
+    pk = user.pk
+    CHANGES[event](user)
+    assert events() == [(event, pk)]
+    assert state(bystander) == before
+
+
+def test_a_registration_is_logged(events: Callable[[], list[tuple[str, Any]]]) -> None:
+    user, _issued = services.register(**registration())
+    assert events() == [("user_registered", user.pk)]
+
+
+def test_a_reset_is_logged(user: User, events: Callable[[], list[tuple[str, Any]]]) -> None:
+    services.reset_password(token=reset_password_token.issue(user).token, password=NEW_PASSWORD)
+    assert events() == [("password_changed", user.pk)]
+
+
+REFUSED: dict[str, Callable[[User], object]] = {
+    "login_failed": lambda user: services.login(email=user.email, password="wrong"),
+    "password_change_failed": lambda user: services.change_password(
+        user, current_password="wrong", password=NEW_PASSWORD
+    ),
+    "email_change_refused": lambda user: services.update_profile(
+        user, email="other@example.com", current_password="wrong"
+    ),
+}
+
+
+@pytest.mark.parametrize("event", REFUSED)
+def test_a_refused_change_is_logged(
+    user: User, events: Callable[[], list[tuple[str, Any]]], event: str
+) -> None:
+    before = state(user)
+    with pytest.raises(APIException):
+        REFUSED[event](user)
+    assert events() == [(event, None if event == "login_failed" else user.pk)]
+    assert state(user) == before
+
+
+def test_a_login_before_the_confirmation_is_logged(
+    events: Callable[[], list[tuple[str, Any]]], client: Client
+) -> None:
+    user = make_user(email_confirmed_at=None, is_staff=True)
+    with pytest.raises(APIException):
+        services.login(email=user.email, password=PASSWORD)
+    page = client.post(
+        reverse("admin:login"), {"username": user.email, "password": PASSWORD}
+    ).content.decode()
+    assert "Confirme" in page
+    assert events() == [("login_before_confirmation", user.pk)] * 2
+
+
+@pytest.mark.parametrize("request_link", [services.forgot_password, services.resend_confirmation])
+@pytest.mark.parametrize(
+    "fields", [{"is_active": False}, {"password": None}], ids=["banned", "disabled password"]
+)
+def test_an_account_that_cannot_log_in_gets_no_link(
+    request_link: Callable[..., object], fields: dict[str, Any]
+) -> None:
+    user = make_user(email_confirmed_at=None, **fields)
+    assert request_link(email=user.email) is None
+    # An e-mail to no one, so that the request does the same work for every address.
+    assert list(Email.objects.values_list("to", flat=True)) == [""]
+
+
+def test_a_confirmed_account_gets_no_other_confirmation(user: User) -> None:
+    services.resend_confirmation(email=user.email)
+    assert list(Email.objects.values_list("to", flat=True)) == [""]
+
+
+@pytest.mark.parametrize(
+    ("request_link", "kind"),
+    [
+        (services.forgot_password, "reset_password"),
+        (services.resend_confirmation, "confirm_email"),
+    ],
+)
+def test_a_link_goes_to_the_account_of_the_address(
+    request_link: Callable[..., object], kind: str
+) -> None:
+    user = make_user(email_confirmed_at=None)
+    request_link(email=user.email)
+    email = Email.objects.get()
+    assert (email.kind, email.to) == (kind, user.email)
+
+
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        (confirm_email_token, services.confirm_email),
+        (confirm_new_email_token, services.confirm_new_email),
+        (cancel_new_email_token, services.cancel_new_email),
+        (
+            reset_password_token,
+            lambda *, token: services.reset_password(token=token, password=NEW_PASSWORD),
+        ),
+    ],
+)
+def test_a_token_of_a_banned_user_is_invalid(
+    user: User, kind: OneTimeToken, use: Callable[..., object]
+) -> None:
+    # Past save(), which would end the token as well.
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    user.refresh_from_db()
+    with pytest.raises(InvalidTokenError):
+        use(token=kind.issue(user).token)
+
+
+def test_a_confirmation_changes_only_its_own_column(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(email_confirmed_at=None)
+    user.refresh_from_db()
+    before = state(user)
+    services.confirm_email(token=confirm_email_token.issue(user).token)
+    after = state(user)
+    assert after.pop("email_confirmed_at") > timezone.now() - timedelta(minutes=1)
+    assert after == {name: before[name] for name in after}
+
+
+def test_a_new_address_is_confirmed_as_of_now(user: User) -> None:
+    before = user.email_confirmed_at
+    services.confirm_new_email(token=confirm_new_email_token.issue(user).token)
+    user.refresh_from_db()
+    assert user.email == NEW_EMAIL
+    assert user.email_confirmed_at
+    assert before
+    assert user.email_confirmed_at > before
+
+
+@pytest.mark.parametrize(
+    ("error", "body"),
+    [
+        (InvalidTokenError, {"token": "Este link não é válido ou já expirou."}),
+        (EmailTakenError, {"email": "Já existe uma conta com este endereço de e-mail."}),
+        (WrongPasswordError, {"current_password": "A senha atual está incorreta."}),
+    ],
+)
+def test_an_error_names_its_field(error: type[APIException], body: dict[str, str]) -> None:
+    with override("pt-br"):
+        detail = error().detail
+        assert isinstance(detail, dict)
+        assert {name: str(messages[0]) for name, messages in detail.items()} == body
+    codes = {"token": "invalid_token", "email": "unique", "current_password": "wrong_password"}
+    assert error().get_codes() == {name: [codes[name]] for name in body}
+
+
+def test_an_email_shows_the_local_time_and_half_of_an_address() -> None:
+    with override("pt-br"):
+        assert emails.local_time("2026-01-31T15:00:00+00:00") == "31/01/2026 12:00"
+    assert emails.masked("bia@lima@example.com") == "b***@lima@example.com"
