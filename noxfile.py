@@ -63,6 +63,18 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def mutants(session: nox.Session) -> None:
+    """Count the mutants of the service that its tests kill: -- [--minutes 60] [apps/user ...]"""
+    install(session)
+    with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as name:
+        service = Path(name, "service")
+        copy_template(session, service, "--data=database=sqlite")
+        python = set_up(session, service)
+        session.run("uv", "pip", "install", "--quiet", f"--python={python}", "mutmut==3.8.1")
+        session.run("python", "tests/mutants.py", str(service), *session.posargs)
+
+
+@nox.session(python=PYTHON)
 def matrix(session: nox.Session) -> None:
     """Print the variants, for the jobs of CI that test one each."""
     install(session)

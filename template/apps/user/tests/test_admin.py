@@ -114,6 +114,16 @@ class TestLogin:
         assert [is_throttled(attempt) for attempt in attempts] == [False] * 3 + [True]
         assert is_throttled(log_in(superuser.email))
 
+    def test_attempts_of_another_network_do_not_keep_the_owner_out(
+        self, superuser: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-account", "9/min")
+        attempts = [log_in(superuser.email, "wrong") for _attempt in range(4)]
+        assert is_throttled(attempts[-1])
+        owner = Client(REMOTE_ADDR="198.51.100.1")
+        page = owner.post(LOGIN, {"username": superuser.email, "password": PASSWORD})
+        assert page.status_code == 302
+
     def test_every_spelling_of_an_address_counts_as_one(self) -> None:
         admin = make_admin(email="ana@xn--bcher-kva.example")
         spellings = ["ANA@bücher.example", " ana@BÜCHER.example ", "ａｎａ@bu\u0308cher.example"]
@@ -434,6 +444,13 @@ class TestTheLastSuperuser:
         assert "The last superuser must stay active." in page.content.decode()
         superuser.refresh_from_db()
         assert superuser.check_password(PASSWORD)
+
+    def test_gets_a_new_password(self, superuser: User) -> None:
+        body = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+        response = logged_in(superuser).post(password_url(superuser), body)
+        assert response.status_code == 302
+        superuser.refresh_from_db()
+        assert superuser.check_password(NEW_PASSWORD)
 
     def test_is_not_deleted(self, superuser: User) -> None:
         client = logged_in(superuser)

@@ -10,9 +10,13 @@ from django.contrib.auth.hashers import (
     check_password,
     make_password,
 )
-from django.contrib.auth.password_validation import validate_password
+from django.contrib.auth.password_validation import (
+    password_validators_help_texts,
+    validate_password,
+)
 from django.core.exceptions import ValidationError
 from django.test import Client
+from django.utils.translation import override
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -48,6 +52,12 @@ class TestBounds:
         user = make_user("x7" * 77)
         body = {"email": user.email, "password": "x7" * 77}
         assert api.post(f"{AUTH}/login/", body).status_code == 200
+
+    def test_the_admin_site_shows_them(self) -> None:
+        with override("en"):
+            assert password_validators_help_texts()[-1] == (
+                "Your password must contain at most 128 characters, not only spaces."
+            )
 
 
 class TestTime:

@@ -241,3 +241,9 @@ def test_an_email_shows_the_local_time_and_half_of_an_address() -> None:
     with override("pt-br"):
         assert emails.local_time("2026-01-31T15:00:00+00:00") == "31/01/2026 12:00"
     assert emails.masked("bia@lima@example.com") == "b***@lima@example.com"
+
+
+def test_a_superuser_is_confirmed_and_keeps_the_other_fields() -> None:
+    user = User.objects.create_superuser("root@example.com", PASSWORD, first_name="Root")
+    assert (user.first_name, user.is_staff, user.is_superuser) == ("Root", True, True)
+    assert user.email_confirmed_at
