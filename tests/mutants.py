@@ -102,7 +102,8 @@ def unnoticed_settings(service: Path, settings: list[dict[str, str]]) -> list[st
             raise SystemExit(f"{setting['file']} must contain once: {setting['old']}")
         file.write_text(text.replace(setting["old"], setting["new"]))
         if passes(service, setting["test"]):
-            faults.append(f"{setting['file']}: {setting['old']!r} -> {setting['new']!r} survived")
+            faults.append(f"{setting['file']}: {setting['old']} -> {setting['new']} survived")
+            print(faults[-1], flush=True)
         file.write_text(text)
     print(f"Settings: {len(settings) - len(faults)} of {len(settings)} killed", flush=True)
     return faults

@@ -203,9 +203,9 @@ def update_profile(
     if email is not None:
         changes["pending_email"] = _new_address(user, normalise_email(email), current_password)
     with transaction.atomic():
-        # By the session as well: a logout or a new password meanwhile wins.
-        own_row = User.objects.select_for_update().filter(session_id=user.session_id)
-        user = get_object_or_404(own_row, pk=user.pk)
+        # By the session: a logout or a new password meanwhile wins.
+        locked = User.objects.select_for_update()
+        user = get_object_or_404(locked, session_id=user.session_id)
         for field, value in changes.items():
             setattr(user, field, value)
         user.save(update_fields=list(changes))

@@ -5,11 +5,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import override
+from pytest_django import Settings
 from rest_framework.exceptions import APIException
+from rest_framework.test import APIClient
+from rest_framework.throttling import SimpleRateThrottle
 
 from apps.communication.models import Email
 from apps.user import emails, services
@@ -18,6 +22,7 @@ from apps.user.errors import (
     InvalidTokenError,
     WrongPasswordError,
 )
+from apps.user.forms import SetPasswordForm
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, registration
 from apps.user.tokens import (
@@ -27,6 +32,7 @@ from apps.user.tokens import (
     confirm_new_email_token,
     reset_password_token,
 )
+from apps.user.validators import validate_not_in_the_future
 
 pytestmark = pytest.mark.django_db
 
@@ -241,6 +247,63 @@ def test_an_email_shows_the_local_time_and_half_of_an_address() -> None:
     with override("pt-br"):
         assert emails.local_time("2026-01-31T15:00:00+00:00") == "31/01/2026 12:00"
     assert emails.masked("bia@lima@example.com") == "b***@lima@example.com"
+
+
+def test_the_address_of_a_page_ends_with_the_token_if_there_is_one(settings: Settings) -> None:
+    settings.URL_BASE = "https://api.example.com"
+    assert emails.page_url("forgot_password") == "https://api.example.com/forgot_password/"
+    assert emails.page_url("reset_password", "x") == (
+        "https://api.example.com/reset_password/#token=x"
+    )
+
+
+def test_a_password_like_the_profile_is_refused() -> None:
+    body = registration(first_name="Guilhermina", password="guilhermina1")
+    with pytest.raises(APIException):
+        services.register(**body)
+    assert not User.objects.filter(email=body["email"]).exists()
+
+
+def test_no_one_is_born_tomorrow() -> None:
+    today = timezone.localdate()
+    validate_not_in_the_future(today)
+    with pytest.raises(ValidationError) as refused:
+        validate_not_in_the_future(today + timedelta(days=1))
+    assert refused.value.messages == ["Esta data está no futuro."]
+    assert refused.value.code == "future_date"
+
+
+def test_a_refused_login_names_the_scheme(api: APIClient) -> None:
+    response = api.post("/api/v1/auth/login/", {"email": "a@example.com", "password": "x"})
+    assert (response.status_code, response["WWW-Authenticate"]) == (401, 'Bearer realm="api"')
+
+
+def test_the_form_of_a_password_keeps_the_last_superuser() -> None:
+    user = make_user(is_staff=True, is_superuser=True)
+    with override("en"):
+        errors = SetPasswordForm(user, {"usable_password": "false"}).errors.get_json_data()
+    message = "The last superuser must stay active."
+    assert errors == {"usable_password": [{"message": message, "code": "last_superuser"}]}
+
+
+def test_a_refused_password_in_the_admin_site_is_logged_and_limited(
+    client: Client,
+    events: Callable[[], list[tuple[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "password-account", "1/min")
+    user = make_user(is_staff=True)
+    client.force_login(user)
+    body = {"old_password": "wrong", "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    url, headers = reverse("admin:password_change"), {"Accept-Language": "en"}
+    client.post(url, body)
+    assert events()[-1] == ("password_change_failed", user.pk)
+    page = client.post(url, body, headers=headers)
+    assert page.context["form"].errors.get_json_data() == {
+        "old_password": [
+            {"message": "Too many attempts. Please try again later.", "code": "throttled"}
+        ]
+    }
 
 
 def test_a_superuser_is_confirmed_and_keeps_the_other_fields() -> None:
