@@ -14,6 +14,7 @@ from pytest_django import Settings
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
+from rest_framework_simplejwt.tokens import AccessToken
 
 from apps.communication.models import Email
 from apps.user import emails, services
@@ -22,6 +23,7 @@ from apps.user.errors import (
     InvalidTokenError,
     WrongPasswordError,
 )
+from apps.user.fields import validate_mailbox
 from apps.user.forms import SetPasswordForm
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, registration
@@ -31,8 +33,9 @@ from apps.user.tokens import (
     confirm_email_token,
     confirm_new_email_token,
     reset_password_token,
+    seconds_left,
 )
-from apps.user.validators import validate_not_in_the_future
+from apps.user.validators import PasswordBoundsValidator, validate_not_in_the_future
 
 pytestmark = pytest.mark.django_db
 
@@ -144,9 +147,11 @@ def test_a_login_before_the_confirmation_is_logged(
     with pytest.raises(APIException):
         services.login(email=user.email, password=PASSWORD)
     page = client.post(
-        reverse("admin:login"), {"username": user.email, "password": PASSWORD}
-    ).content.decode()
-    assert "Confirme" in page
+        reverse("admin:login"),
+        {"username": user.email, "password": PASSWORD},
+        headers={"Accept-Language": "en"},
+    )
+    assert "Confirm your e-mail address first" in page.content.decode()
     assert events() == [("login_before_confirmation", user.pk)] * 2
 
 
@@ -229,13 +234,13 @@ def test_a_new_address_is_confirmed_as_of_now(user: User) -> None:
 @pytest.mark.parametrize(
     ("error", "body"),
     [
-        (InvalidTokenError, {"token": "Este link não é válido ou já expirou."}),
-        (EmailTakenError, {"email": "Já existe uma conta com este endereço de e-mail."}),
-        (WrongPasswordError, {"current_password": "A senha atual está incorreta."}),
+        (InvalidTokenError, {"token": "This link is invalid or has expired."}),
+        (EmailTakenError, {"email": "There is already an account with this e-mail address."}),
+        (WrongPasswordError, {"current_password": "The current password is wrong."}),
     ],
 )
 def test_an_error_names_its_field(error: type[APIException], body: dict[str, str]) -> None:
-    with override("pt-br"):
+    with override("en"):
         detail = error().detail
         assert isinstance(detail, dict)
         assert {name: str(messages[0]) for name, messages in detail.items()} == body
@@ -269,7 +274,8 @@ def test_no_one_is_born_tomorrow() -> None:
     validate_not_in_the_future(today)
     with pytest.raises(ValidationError) as refused:
         validate_not_in_the_future(today + timedelta(days=1))
-    assert refused.value.messages == ["Esta data está no futuro."]
+    with override("en"):
+        assert refused.value.messages == ["This date is in the future."]
     assert refused.value.code == "future_date"
 
 
@@ -310,3 +316,49 @@ def test_a_superuser_is_confirmed_and_keeps_the_other_fields() -> None:
     user = User.objects.create_superuser("root@example.com", PASSWORD, first_name="Root")
     assert (user.first_name, user.is_staff, user.is_superuser) == ("Root", True, True)
     assert user.email_confirmed_at
+
+
+@pytest.mark.parametrize(
+    ("password", "message", "code"),
+    [
+        ("x7" * 65, "This password is too long. It must contain at most 128 characters.", "password_too_long"),
+        (" " * 8, "This password consists only of spaces.", "password_only_spaces"),
+    ],
+)
+def test_a_refused_password_has_a_message_and_a_code(
+    password: str, message: str, code: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        PasswordBoundsValidator().validate(password)
+    with override("en"):
+        assert refused.value.messages == [message]
+    assert refused.value.code == code
+
+
+def test_an_address_that_gets_no_mail_has_the_message_of_django() -> None:
+    with pytest.raises(ValidationError) as refused:
+        validate_mailbox("a@-.example")
+    with override("en"):
+        assert refused.value.messages == ["Enter a valid email address."]
+    assert refused.value.code == "invalid"
+
+
+@pytest.mark.parametrize("kind", [emails.confirm_email, emails.reset_password])
+def test_a_banned_user_gets_no_email(kind: Callable[..., object]) -> None:
+    user = make_user(email_confirmed_at=None)
+    assert kind(user.pk, user.email)
+    user.is_active = False
+    user.save()
+    assert kind(user.pk, user.email) is None
+
+
+def test_an_expired_token_has_no_seconds_left(user: User) -> None:
+    token = AccessToken.for_user(user)
+    token.set_exp(lifetime=timedelta(seconds=-9))
+    assert seconds_left(token) == 0
+
+
+def test_a_current_password_is_not_read_without_bounds(user_api: APIClient) -> None:
+    body = {"current_password": "x" * 4097, "password": NEW_PASSWORD}
+    response = user_api.post("/api/v1/auth/change_password/", body)
+    assert (response.status_code, list(response.json())) == (400, ["current_password"])
