@@ -321,7 +321,11 @@ def test_a_superuser_is_confirmed_and_keeps_the_other_fields() -> None:
 @pytest.mark.parametrize(
     ("password", "message", "code"),
     [
-        ("x7" * 65, "This password is too long. It must contain at most 128 characters.", "password_too_long"),
+        (
+            "x7" * 65,
+            "This password is too long. It must contain at most 128 characters.",
+            "password_too_long",
+        ),
         (" " * 8, "This password consists only of spaces.", "password_only_spaces"),
     ],
 )
