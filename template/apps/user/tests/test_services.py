@@ -249,7 +249,7 @@ def test_an_error_names_its_field(error: type[APIException], body: dict[str, str
 
 
 def test_an_email_shows_the_local_time_and_half_of_an_address() -> None:
-    with override("pt-br"):
+    with override("pt-br"), timezone.override("America/Sao_Paulo"):
         assert emails.local_time("2026-01-31T15:00:00+00:00") == "31/01/2026 12:00"
     assert emails.masked("bia@lima@example.com") == "b***@lima@example.com"
 
