@@ -172,7 +172,7 @@ def survivors(service: Path, packages: list[str], listed: list[dict[str, str]]) 
             f"{package:24}{killed:8}{count['listed']:8}{count['survived']:10}"
             f"{count['not run']:9}{share:7.1f}%"
         )
-        if all_ and share < SHARE:
+        if share < SHARE:
             faults.append(f"{package}: fewer than {SHARE} % of the mutants were killed.")
     return faults
 
