@@ -63,14 +63,15 @@ def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, Any
     caplog.set_level("INFO")
 
     def logged() -> list[tuple[str, Any]]:
-        lines = [r.msg for r in caplog.records if r.name.startswith("apps.user.")]
-        return [(line["event"], line.get("user")) for line in lines]
+        lines = [r.msg for r in caplog.records if isinstance(r.msg, dict)]
+        ours = [line for line in lines if line["logger"].startswith("apps.user.")]
+        return [(line["event"], line.get("user")) for line in ours]
 
     return logged
 
 
 def state(user: User) -> dict[str, Any]:
-    return User.objects.filter(pk=user.pk).values().get()
+    return dict(User.objects.filter(pk=user.pk).values().get())
 
 
 CHANGES: dict[str, Callable[[User], object]] = {
@@ -243,7 +244,7 @@ def test_an_error_names_its_field(error: type[APIException], body: dict[str, str
     with override("en"):
         detail = error().detail
         assert isinstance(detail, dict)
-        assert {name: str(messages[0]) for name, messages in detail.items()} == body
+        assert {name: str(*messages) for name, messages in detail.items()} == body
     codes = {"token": "invalid_token", "email": "unique", "current_password": "wrong_password"}
     assert error().get_codes() == {name: [codes[name]] for name in body}
 
