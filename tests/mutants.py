@@ -57,8 +57,9 @@ pytest_add_cli_args_test_selection=
 # test_rates.py makes many requests, for the settings only.
 NEEDS_MIGRATIONS = "test_events_from_before_the_blocked_column_keep_their_order"
 
-# mutmut forks a process for each mutant, so each has a database of its own.
-OWN_DATABASE = """
+# mutmut forks a process for each mutant, so each has a database of its own. It passes the ids of tests
+# on the command line, where pytest does not find those with a backslash.
+CONFTEST = r"""
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
@@ -68,6 +69,11 @@ def django_db_modify_db_settings() -> None:
 
     test = settings.DATABASES["default"]["TEST"]
     test["NAME"] = test["NAME"].with_name(f"test-{os.getpid()}.sqlite3")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if "\\" in item.nodeid])
+    items[:] = [item for item in items if "\\" not in item.nodeid]
 """
 
 
@@ -129,8 +135,8 @@ def run_mutmut(arguments: argparse.Namespace) -> None:
     )
     (service / "setup.cfg").write_text(configuration)
     conftest = service / "conftest.py"
-    if OWN_DATABASE not in conftest.read_text():
-        conftest.write_text(conftest.read_text() + OWN_DATABASE)
+    if CONFTEST not in conftest.read_text():
+        conftest.write_text(conftest.read_text() + CONFTEST)
     command = [".venv/bin/mutmut", "run", f"--max-children={arguments.children}"]
     with (service / "mutmut.log").open("w") as log:
         mutmut = subprocess.Popen(

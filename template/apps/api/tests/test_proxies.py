@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 from structlog.testing import capture_logs
 
@@ -24,6 +24,12 @@ def test_an_uncounted_proxy_is_logged_once(rf: RequestFactory) -> None:
             assert response.content == b"ok"
     assert [line["event"] for line in logs] == ["proxy_not_counted"]
     assert "192.0.2.1" not in str(logs)
+
+
+def test_the_service_looks_at_every_request(client: Client) -> None:
+    with capture_logs() as logs:
+        client.get("/api/v1/health/", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert "proxy_not_counted" in [line["event"] for line in logs]
 
 
 def test_a_counted_proxy_needs_no_middleware(settings: Settings) -> None:
