@@ -32,6 +32,7 @@ from apps.user.tokens import (
     cancel_new_email_token,
     confirm_email_token,
     confirm_new_email_token,
+    issue_jwt,
     reset_password_token,
     seconds_left,
 )
@@ -365,5 +366,17 @@ def test_an_expired_token_has_no_seconds_left(user: User) -> None:
 
 def test_a_current_password_is_not_read_without_bounds(user_api: APIClient) -> None:
     body = {"current_password": "x" * 4097, "password": NEW_PASSWORD}
-    response = user_api.post("/api/v1/auth/change_password/", body)
-    assert (response.status_code, list(response.json())) == (400, ["current_password"])
+    headers = {"Accept-Language": "en"}
+    response = user_api.post("/api/v1/auth/change_password/", body, headers=headers)
+    message = "Ensure this field has no more than 4096 characters."
+    assert (response.status_code, response.json()["current_password"]) == (400, [message])
+
+
+def test_tries_of_one_user_do_not_count_for_another(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "password-account", "1/min")
+    body = {"current_password": "wrong", "password": NEW_PASSWORD}
+    for user in (make_user(), make_user()):
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+        assert api.post("/api/v1/auth/change_password/", body).status_code == 400
