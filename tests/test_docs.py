@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes_validate import ValidationError, validate  # type: ignore[import-untyped]
-from support import ROOT, UV, copy, run
+from support import ROOT, TEMPLATE, UV, copy, run
 
 KUBERNETES = "1.34"
 PAGE = (ROOT / "docs/work.md").read_text()
+SECURITY = (ROOT / "docs/security.md").read_text()
+# One cell of docs/security.md: a file, by its short name or its path, with tests of it; and so on.
+TESTS_OF_A_FILE = re.compile(r"(\w+|`[\w/]+\.py`) (`test_\w+`(?:, `test_\w+`)*)(?:; |$)")
 
 
 def add(folder: Path, file: str, before: str, line: str) -> None:
@@ -55,3 +58,29 @@ def test_what_kubernetes_is_told() -> None:
     resources[0]["spec"]["template"]["spec"]["containers"][0]["probe"] = {}
     with pytest.raises(ValidationError):
         validate(resources[0], KUBERNETES, strict=True)
+
+
+def test_every_security_decision_names_tests_that_exist() -> None:
+    folders = re.findall(r"^\| `(\S+/)` \| (\*.*\*) \|$", SECURITY, re.MULTILINE)
+    files = {
+        name: f"{folder}test_{name}.py"
+        for folder, names in folders
+        for name in re.findall(r"\*(\w+)\*", names)
+    }
+    decisions = re.findall(
+        r"^\| Decision \| ASVS \| Reason \| Test \|\n\|.*\n((?:\|.*\n)+)", SECURITY, re.MULTILINE
+    )
+    rows = [row for table in decisions for row in table.splitlines()]
+    assert len(rows) > 80
+    used = set()
+    for row in rows:
+        cell = row.strip("| ").rpartition(" | ")[2]
+        groups = TESTS_OF_A_FILE.findall(cell)
+        assert cell == "; ".join(f"{name} {tests}" for name, tests in groups), row
+        for name, tests in groups:
+            used.add(name)
+            path = files.get(name, name.strip("`"))
+            code = ((TEMPLATE if path.startswith("apps/") else ROOT) / path).read_text()
+            for test in re.findall(r"test_\w+", tests):
+                assert re.search(rf"def {test}\(", code), f"{test} is not in {path}"
+    assert files.keys() <= used

@@ -117,7 +117,12 @@ class ConfirmNewEmailView(AuthView):
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]
 
-    @extend_schema(request=TokenSerializer, responses=MessageSerializer, auth=[])
+    @extend_schema(
+        summary="Confirm a new e-mail address",
+        request=TokenSerializer,
+        responses=MessageSerializer,
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         services.confirm_new_email(**self.read(TokenSerializer))
         return Response({"message": _("Your e-mail address has been changed. Log in again.")})
@@ -129,7 +134,12 @@ class CancelNewEmailView(AuthView):
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]
 
-    @extend_schema(request=TokenSerializer, responses=MessageSerializer, auth=[])
+    @extend_schema(
+        summary="Cancel a change of the e-mail address",
+        request=TokenSerializer,
+        responses=MessageSerializer,
+        auth=[],
+    )
     def post(self, request: Request) -> Response:
         services.cancel_new_email(**self.read(TokenSerializer))
         return Response({"message": _("The change has been cancelled. Choose a new password.")})
