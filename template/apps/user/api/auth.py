@@ -79,7 +79,7 @@ class LoginView(AuthView):
 
 
 class RegisterView(AuthView):
-    """The answer's ``token`` is empty in production: it comes by e-mail alone."""
+    """In production ``token`` is empty; the token is only sent by e-mail."""
 
     throttle_scope = "register"
 
