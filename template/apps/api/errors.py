@@ -104,7 +104,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error(_("You do not have permission to perform this action."), "permission_denied", status.HTTP_403_FORBIDDEN)
+    return _error(
+        _("You do not have permission to perform this action."),
+        "permission_denied",
+        status.HTTP_403_FORBIDDEN,
+    )
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:

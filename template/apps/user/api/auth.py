@@ -112,7 +112,7 @@ class ConfirmEmailView(AuthView):
 
 
 class ConfirmNewEmailView(AuthView):
-    """Replaces the address and ends every session. The answer holds nothing of the user."""
+    """Replaces the address and ends every session. The response contains no data of the user."""
 
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]
