@@ -123,7 +123,7 @@ def test_an_odd_object_id_is_not_found(live_server: Server, object_id: str) -> N
 # https://github.com/pivotal-energy-solutions/django-datatable-view/pull/81: an OverflowError.
 def test_a_filter_out_of_range_leads_back_to_the_list(live_server: Server) -> None:
     site = logged_in(live_server, make_admin(live_server.service))
-    for query in ("created_at__year=10000", f"created_at__year={'9' * 30}", "kind__regex=%00"):
+    for query in ("created_at__year=10000", f"created_at__year={'9' * 30}"):
         page = site.get(f"communication/email/?{query}")
         assert (page.status, page.location[-4:]) == (302, "?e=1"), query
 
