@@ -21,7 +21,7 @@ _LAST = datetime.max.replace(tzinfo=UTC) - _MARGIN
 def validate_in_every_time_zone(value: datetime) -> None:
     """Refuse what a conversion to another time zone would push out of the years 1 to 9999.
 
-    PostgreSQL would store it, and every later attempt to read the row would fail.
+    A database may store it, and every later attempt to read the row would fail.
     """
     if not _FIRST <= value.replace(tzinfo=UTC) <= _LAST:
         raise ValidationError(_("This date is out of range."), code="out_of_range")

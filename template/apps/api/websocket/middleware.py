@@ -143,7 +143,7 @@ def _request(scope: Scope) -> HttpRequest:
 
 def _is_refused(request: HttpRequest) -> bool:
     if any("\0" in text for cookie in request.COOKIES.items() for text in cookie):
-        return True  # PostgreSQL stores none, and a query with one fails.
+        return True  # Not every database stores one, and a query with one may fail.
     try:
         request.get_host()
     except DisallowedHost:
