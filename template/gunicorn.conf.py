@@ -1,7 +1,7 @@
 """How gunicorn serves: https://gunicorn.org/reference/settings/
 
-BIND and PORT say where it listens, WEB_CONCURRENCY sets the number of processes, WEB_THREADS of
-threads in each. Options of the command line win over this file.
+BIND and PORT set the address, WEB_CONCURRENCY the number of processes, and WEB_THREADS the threads
+in each. Options of the command line win over this file.
 """
 
 import os

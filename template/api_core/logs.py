@@ -3,7 +3,7 @@
 Every line of a request carries its ``request_id``; django-structlog adds it, as well as
 one line when a request ends. https://django-structlog.readthedocs.io/
 
-In production no line holds a local variable, a password, a token, an e-mail address or a
+In production no line contains a local variable, a password, a token, an e-mail address or a
 connection string, whoever logs it. OWASP ASVS 5.0: 16.2.5.
 """
 

@@ -104,16 +104,20 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error(_("You may not do this."), "permission_denied", status.HTTP_403_FORBIDDEN)
+    return _error(
+        _("You do not have permission to perform this action."),
+        "permission_denied",
+        status.HTTP_403_FORBIDDEN,
+    )
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error(_("There is nothing at this address."), "not_found", status.HTTP_404_NOT_FOUND)
+    return _error(_("Not found."), "not_found", status.HTTP_404_NOT_FOUND)
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     return _error(
-        _("Something failed on our side. It was logged."),
+        _("Something went wrong on our side. The error has been logged."),
         "server_error",
         status.HTTP_500_INTERNAL_SERVER_ERROR,
     )

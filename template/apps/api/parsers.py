@@ -12,7 +12,7 @@ from rest_framework.exceptions import ParseError
 class JSONParser(parsers.JSONParser):
     """DRF's parser, which lets some bodies end in a fault of the server.
 
-    Those are ``[[[[…``, and half a character (``"\\ud800"``), which nothing can store or repeat.
+    Those are ``[[[[…``, and unpaired surrogates (``"\\ud800"``), which nothing can store or encode.
     """
 
     def parse(
@@ -27,5 +27,5 @@ class JSONParser(parsers.JSONParser):
         except RecursionError as error:
             raise ParseError(_("The JSON is nested too deeply.")) from error
         except UnicodeEncodeError as error:
-            raise ParseError(_("The JSON holds half a character.")) from error
+            raise ParseError(_("The JSON contains an unpaired surrogate.")) from error
         return data

@@ -54,7 +54,7 @@ class EmailAdmin(SafeInputMixin, admin.ModelAdmin[Email]):
     def send_again(self, request: HttpRequest, queryset: QuerySet[Email]) -> None:
         count = services.requeue_emails(queryset)
         message = ngettext(
-            "%(count)d e-mail is sent again.", "%(count)d e-mails are sent again.", count
+            "%(count)d e-mail will be sent again.", "%(count)d e-mails will be sent again.", count
         )
         self.message_user(request, message % {"count": count}, messages.SUCCESS)
 

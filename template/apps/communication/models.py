@@ -44,7 +44,7 @@ class Email(models.Model):
         _("next attempt at"),
         null=True,
         default=timezone.now,
-        help_text=_("While it is being sent: when another worker may take it over."),
+        help_text=_("While sending: when another worker may take over."),
     )
     last_error = models.TextField(_("last error"), blank=True)
     subject = models.CharField(_("subject"), max_length=255, blank=True)
@@ -77,7 +77,7 @@ class EmailTemplate(models.Model):
     subject = models.CharField(_("subject"), max_length=200)
     html = models.TextField(_("text"))
     is_active = models.BooleanField(
-        _("active"), default=True, help_text=_("Where it is not, the shipped text is sent.")
+        _("active"), default=True, help_text=_("If inactive, the built-in text is sent.")
     )
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 

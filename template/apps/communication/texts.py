@@ -54,11 +54,11 @@ def find_errors(kind: EmailKind, subject: str, html: str) -> dict[str, list[Vali
         names = set(_PLACEHOLDER.findall(text))
         used |= names if field == "html" else set()
         if unknown := sorted(names - kind.placeholders.keys()):
-            message = _("Unknown placeholders: %(names)s. There are: %(known)s.")
+            message = _("Unknown placeholders: %(names)s. Available: %(known)s.")
             params = {"names": ", ".join(unknown), "known": ", ".join(sorted(kind.placeholders))}
             errors.setdefault(field, []).append(ValidationError(message, "unknown", params))
         if _TEMPLATE_SYNTAX.search(_PLACEHOLDER.sub("", text)):
-            message = _("Braces are for placeholders alone, such as {{ first_name }}.")
+            message = _("Braces can only be used for placeholders, such as {{ first_name }}.")
             errors.setdefault(field, []).append(ValidationError(message, "syntax"))
     if in_subject := sorted(_LINK.findall(subject)):
         message = _("The subject cannot contain a link: %(names)s.")

@@ -53,7 +53,7 @@ class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
         count = outbox.requeue(queryset)
         wake_relays()
         message = ngettext(
-            "%(count)d event is sent again.", "%(count)d events are sent again.", count
+            "%(count)d event will be sent again.", "%(count)d events will be sent again.", count
         )
         self.message_user(request, message % {"count": count}, messages.SUCCESS)
 

@@ -26,7 +26,7 @@ class EventMismatchError(APIException):
 
 class PayloadConflictError(APIException):
     status_code = status.HTTP_409_CONFLICT
-    default_detail = _("This event was confirmed already, with other data.")
+    default_detail = _("This event has already been confirmed with other data.")
     default_code = "payload_conflict"
 
 

@@ -34,7 +34,7 @@ class EventSync(models.Model):
     obj_key = models.CharField(
         _("object"),
         max_length=255,
-        help_text=_("Events of one object leave in their order where the queue keeps one (FIFO)."),
+        help_text=_("Events of one object are sent in order if the queue is FIFO."),
     )
 
     created = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
@@ -56,7 +56,7 @@ class EventSync(models.Model):
         db_default=Now(),
         null=True,
         blank=True,
-        help_text=_("While it is being sent: when another relay may take it over."),
+        help_text=_("While sending: when another relay may take over."),
     )
     # Only on FIFO queues. Code that does not know the column stores rows without it.
     blocked = models.BooleanField(

@@ -12,9 +12,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
-from django.utils.translation import gettext as _text
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from apps.user import services
 from apps.user.forms import AdminLoginForm, OwnPasswordForm, SetPasswordForm, UserForm
@@ -114,7 +113,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
     ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
         deleted, counts, permissions_needed, protected = super().get_deleted_objects(objs, request)
         if services.include_last_superuser(objs):
-            protected = [*protected, _text("the last superuser")]
+            protected = [*protected, gettext("the last superuser")]
         return deleted, counts, permissions_needed, protected
 
     @override
@@ -138,7 +137,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
             raise PermissionDenied
         for user in users:
             services.end_sessions(user)
-            self.log_change(request, user, _text("Ended all sessions."))
+            self.log_change(request, user, gettext("Ended all sessions."))
         count = len(users)
         message = ngettext(
             "The sessions of %(count)d user have ended.",

@@ -174,7 +174,7 @@ def address_changed(user_id: int, new_email: str, at: str) -> Values | None:
 
 @email_kind(
     "account_exists",
-    label=_("Somebody tried to register an address that has an account"),
+    label=_("Someone tried to register an address that already has an account"),
     placeholders={
         "first_name": "Ana",
         "reset_page_url": "https://example.com/forgot_password/",

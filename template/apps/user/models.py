@@ -79,7 +79,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
 
     is_active = models.BooleanField(_("active"), default=True)
-    is_staff = models.BooleanField(_("staff"), default=False, help_text=_("May enter the admin."))
+    is_staff = models.BooleanField(
+        _("staff"), default=False, help_text=_("Can log in to the admin site.")
+    )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now, editable=False)
 
     # What a JWT and an admin session name. A new value ends all of them.

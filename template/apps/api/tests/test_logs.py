@@ -1,4 +1,4 @@
-"""Production logs name a fault and hold no secret, whoever logs it. OWASP ASVS 5.0: 16.2.5."""
+"""Production logs name a fault and contain no secret, whoever logs it. OWASP ASVS 5.0: 16.2.5."""
 
 import io
 import json

@@ -8,12 +8,13 @@ import pytest
 
 from common.translations import compile_translations
 
-CATALOG = """\
+GREETING = "Good morning"  # makemessages must not find it
+CATALOG = f"""\
 msgid ""
 msgstr "Content-Type: text/plain; charset=UTF-8\\n"
 
-msgid "Good morning"
-msgstr "{translation}"
+msgid "{GREETING}"
+msgstr "{{translation}}"
 """
 
 
@@ -32,7 +33,7 @@ def write(catalog: Path, translation: str, *, time: int) -> None:
 def translated(catalog: Path) -> str:
     compile_translations([catalog.parents[2]])
     with catalog.with_suffix(".mo").open("rb") as file:
-        return gettext.GNUTranslations(file).gettext("Good morning")
+        return gettext.GNUTranslations(file).gettext(GREETING)
 
 
 def test_a_catalog_is_compiled_after_each_change(catalog: Path) -> None:

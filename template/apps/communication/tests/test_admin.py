@@ -169,8 +169,8 @@ def test_a_text_is_written_and_cleaned(editor: Client) -> None:
     [
         ("html", "<p>x</p>", "Missing placeholders: reset_url."),
         ("subject", "{{ nome }}", "Unknown placeholders: nome."),
-        ("subject", "{{ settings.SECRET_KEY }}", "Braces are for placeholders alone"),
-        ("html", "<p>{% debug %}{{ reset_url }}</p>", "Braces are for placeholders alone"),
+        ("subject", "{{ settings.SECRET_KEY }}", "Braces can only be used for placeholders"),
+        ("html", "<p>{% debug %}{{ reset_url }}</p>", "Braces can only be used for placeholders"),
         ("html", '<a href="https://evil.example/?{{ reset_url }}">x</a>', "Misplaced: reset_url."),
         ("html", "<p>https://evil.example/?{{ reset_url }}</p>", "Misplaced: reset_url."),
         ("subject", "{{ reset_url }}", "The subject cannot contain a link: reset_url."),

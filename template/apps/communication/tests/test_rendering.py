@@ -181,7 +181,7 @@ def test_placeholders_are_checked_by_name() -> None:
     with translation.override("en"):
         messages = ValidationError(find_errors(KIND, "x", "<p>{{ nome }}</p>")).message_dict["html"]
     assert messages == [
-        "Unknown placeholders: nome. There are: name, page_url.",
+        "Unknown placeholders: nome. Available: name, page_url.",
         "Missing placeholders: page_url.",
     ]
 

@@ -30,10 +30,10 @@ class EventSyncApiView(APIView):
         summary="Confirm an event", request=ConfirmationSerializer, responses=ConfirmedSerializer
     )
     def post(self, request: Request) -> Response:
-        """Confirm an event: once takes effect, and the same again changes nothing.
+        """Confirm an event. Confirming it again with the same data has no effect.
 
-        404 where no event has this `event_id`, 409 where the event is another one or was confirmed
-        with other data. After a 5xx nothing has changed: send the confirmation again, later.
+        404 if no event has this `event_id`, 409 if the event is another one or was confirmed with
+        other data. After a 5xx nothing has changed: send the confirmation again later.
         """
         event = ConfirmationSerializer.read(request.data).handle_msg_sync()
         return Response(ConfirmedSerializer(event).data)

@@ -109,7 +109,7 @@ class ConsumerMsg:
             )
             encoded = text.encode()
         except (TypeError, ValueError, RecursionError) as error:
-            raise _refused(_("Must be JSON, without NaN and without half characters.")) from error
+            raise _refused(_("Must be JSON without NaN or unpaired surrogates.")) from error
         if ESCAPED_NUL.search(text):
             raise _refused(_("Null characters are not allowed."))
         return hashlib.sha256(encoded).hexdigest()
@@ -120,7 +120,7 @@ def event_id_of(obj_data: object) -> int:
     event_id = obj_data.get("event_id") if isinstance(obj_data, dict) else None
     # A boolean is an int to Python, and 1.0 or "1" would be to a field of the framework.
     if type(event_id) is not int or not 1 <= event_id <= LONGEST_EVENT_ID:
-        raise _refused(_("event_id must be the whole number of the event, from 1 on."))
+        raise _refused(_("event_id must be a positive integer."))
     return event_id
 
 

@@ -1,3 +1,4 @@
+import django.db.models.functions.datetime
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
@@ -43,4 +44,24 @@ class Migration(migrations.Migration):
         ),
         migrations.RemoveIndex(model_name="eventsync", name="event_sync_due"),
         migrations.RemoveIndex(model_name="eventsync", name="event_sync_unsent"),
+        migrations.AlterField(
+            model_name="eventsync",
+            name="next_attempt_at",
+            field=models.DateTimeField(
+                blank=True,
+                db_default=django.db.models.functions.datetime.Now(),
+                help_text="While sending: when another relay may take over.",
+                null=True,
+                verbose_name="next attempt at",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="eventsync",
+            name="obj_key",
+            field=models.CharField(
+                help_text="Events of one object are sent in order if the queue is FIFO.",
+                max_length=255,
+                verbose_name="object",
+            ),
+        ),
     ]

@@ -79,7 +79,7 @@ class LoginView(AuthView):
 
 
 class RegisterView(AuthView):
-    """The answer's ``token`` is empty in production: it comes by e-mail alone."""
+    """In production ``token`` is empty; the token is only sent by e-mail."""
 
     throttle_scope = "register"
 
@@ -112,7 +112,7 @@ class ConfirmEmailView(AuthView):
 
 
 class ConfirmNewEmailView(AuthView):
-    """Replaces the address and ends every session. The answer holds nothing of the user."""
+    """Replaces the address and ends every session. The response contains no data of the user."""
 
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]

@@ -210,3 +210,11 @@ def test_each_page_posts_to_an_endpoint_of_its_own(client: Client, page: URLPatt
     assert match
     assert match[1] == f"/api/v1/auth{path}"
     assert client.post(match[1], {}, content_type="application/json").status_code == 400
+
+
+def test_the_reset_page_masks_the_password_and_allows_password_managers(client: Client) -> None:
+    page = client.get("/reset_password/").content.decode()
+    field = re.search(r'<input[^>]* name="password"[^>]*>', page)
+    assert field
+    assert 'type="password"' in field[0]
+    assert 'autocomplete="new-password"' in field[0]

@@ -23,6 +23,10 @@ USERS = "/api/v1/users/"
 pytestmark = pytest.mark.django_db
 
 
+def test_a_new_database_has_no_account() -> None:
+    assert not User.objects.exists()
+
+
 def test_every_field_of_the_model_is_on_one_list() -> None:
     """A new field must be made readable, writable or secret on purpose."""
     fields = {field.name for field in (*User._meta.fields, *User._meta.many_to_many)}
