@@ -29,6 +29,7 @@ import json
 import django
 django.setup()
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 
 client = Client(HTTP_HOST="api.example.com")
@@ -44,6 +45,7 @@ print(json.dumps({{
         name: {{"status": response.status_code, **dict(response.headers)}}
         for name, response in responses.items()
     }},
+    "password": make_password("x"),
     **{{name: getattr(settings, name) for name in {NAMES}}},
 }}))
 """
@@ -109,6 +111,10 @@ def test_cookies_need_https(production: dict[str, Any]) -> None:
     assert production["SESSION_COOKIE_SECURE"]
     assert production["SESSION_COOKIE_HTTPONLY"]
     assert production["CSRF_COOKIE_SECURE"]
+
+
+def test_passwords_are_hashed_as_owasp_asks(production: dict[str, Any]) -> None:
+    assert production["password"].startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 def test_what_only_development_does_is_off(production: dict[str, Any]) -> None:
