@@ -17,6 +17,7 @@ NAMES = [
     "CSRF_COOKIE_NAME",
     "CSRF_COOKIE_SECURE",
     "DEBUG",
+    "NUM_PROXIES",
     "REGISTER_RETURNS_CONFIRM_TOKEN",
     "REQUIRE_CONFIRMED_EMAIL",
     "SESSION_COOKIE_HTTPONLY",
@@ -111,6 +112,10 @@ def test_cookies_need_https(production: dict[str, Any]) -> None:
     assert production["SESSION_COOKIE_SECURE"]
     assert production["SESSION_COOKIE_HTTPONLY"]
     assert production["CSRF_COOKIE_SECURE"]
+
+
+def test_no_forwarded_address_is_believed_by_default(production: dict[str, Any]) -> None:
+    assert production["NUM_PROXIES"] == 0
 
 
 def test_passwords_are_hashed_as_owasp_asks(production: dict[str, Any]) -> None:
