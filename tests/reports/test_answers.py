@@ -55,7 +55,8 @@ def markdown(file: Path) -> Iterator[str]:
 
 
 def dotenv(file: Path) -> Iterator[str]:
-    yield run("sh", "-c", f'. ./{file.name}; printf %s "$DEFAULT_FROM_EMAIL"', cwd=file.parent)
+    example = re.sub("^#(?=DEFAULT_FROM_EMAIL=)", "", file.read_text(), flags=re.MULTILINE)
+    yield run("sh", "-c", f'{example}\nprintf %s "$DEFAULT_FROM_EMAIL"', cwd=file.parent)
 
 
 def lines(file: Path) -> Iterator[str]:

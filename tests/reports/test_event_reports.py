@@ -14,6 +14,8 @@ from walk import Api
 
 pytestmark = pytest.mark.xdist_group("event_reports")
 
+APP_KEY = "An-unguessable-key-of-32-characters!"
+
 TWO_DATABASES = """
 from api_core.settings.prod import *
 
@@ -145,7 +147,7 @@ def test_the_region_of_the_queue_is_used_unless_another_is_set(service: Service)
     https://github.com/aws/aws-node-termination-handler/issues/390.
     """
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/nowhere"
-    environment = {"SQS_QUEUE_URL": url, "APP_KEY": "An-unguessable-key-of-32-characters!"}
+    environment = {"SQS_QUEUE_URL": url, "APP_KEY": APP_KEY}
     region = (
         "from common.sqs.sqs_sync import sqs_client\n"
         "from django.conf import settings\n"
@@ -191,7 +193,7 @@ def routed(running: Service, folder: Path) -> Iterator[Server]:
     """The same service with its events in a second database."""
     variables = running.variables | {
         "DJANGO_SETTINGS_MODULE": "api_core.settings.two_databases",
-        "APP_KEY": "key",
+        "APP_KEY": APP_KEY,
     }
     if folder.name.endswith("postgres"):
         running.shell(
@@ -220,7 +222,7 @@ def test_events_in_a_database_of_their_own(routed: Server, sqs: Sqs) -> None:
 
     def confirm(event_id: int, **data: str) -> tuple[int, object]:
         body = {"obj_type": "greeting", "obj_data": {"event_id": event_id} | data, "obj_cmd": "put"}
-        headers = {"X-Forwarded-Proto": "https", "Authorization": "Token key"}
+        headers = {"X-Forwarded-Proto": "https", "Authorization": f"Token {APP_KEY}"}
         answer = Api(routed.url, headers)("POST", "event-sync/", body)
         return answer.status, answer.body
 
