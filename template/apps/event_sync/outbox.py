@@ -207,7 +207,7 @@ def _events() -> QuerySet[EventSync]:
 
 
 def _due() -> QuerySet[EventSync]:
-    # Not "is in these states": PostgreSQL, before it has statistics, takes that for a rare case,
+    # Not "is in these states": without statistics, a database may take that for a rare case,
     # and reads the whole table instead of the first rows of the index.
     done = [EventSync.State.SENT, EventSync.State.DEAD]
     return _events().exclude(state__in=done).filter(next_attempt_at__lte=Now())
