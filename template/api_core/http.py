@@ -5,17 +5,48 @@ costs more than the work itself: https://code.djangoproject.com/ticket/37177
 """
 
 import asyncio
-from typing import Any
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
+from typing import Any, override
 
 from a2wsgi import WSGIMiddleware
 from django.conf import settings
 
 from api_core.wsgi import application
 
-_wsgi: Any = WSGIMiddleware(
-    application,  # type: ignore[arg-type]  # a2wsgi has its own types for WSGI
-    workers=settings.WEB_THREADS,
-)
+
+class DaemonThreadPool(Executor):
+    """Threads that do not keep a process alive which is told to stop.
+
+    A server may end its event loop while a thread waits for it to send a response. A process waits
+    for the threads of Python's own pool before it exits, and would wait for that one for ever.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"http-{number}", daemon=True).start()
+
+    @override
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        self._calls.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, call = self._calls.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
+                    future.set_exception(error)
+
+
+_wsgi: Any = WSGIMiddleware(application)  # type: ignore[arg-type]  # it has its own types for WSGI
+_wsgi.executor = DaemonThreadPool(settings.WEB_THREADS)
 
 
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -28,5 +28,13 @@ def compile_catalog(catalog: Path, compiled: Path) -> None:
             raise ValueError(f"{catalog}: {error}") from error
     # Several processes may start at the same time, and each must read a whole file.
     temporary = compiled.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(content.getvalue())
-    temporary.replace(compiled)
+    try:
+        temporary.write_bytes(content.getvalue())
+        temporary.replace(compiled)
+    except OSError as error:
+        if compiled.exists():  # from an image or a copy that did not keep the times of the files
+            return
+        raise ValueError(
+            f"{compiled} cannot be written ({error.strerror}). Run `python manage.py check` when the"
+            " service is built or installed, to compile the translations."
+        ) from error

@@ -181,6 +181,16 @@ def release(events: Iterable[tuple[int, str]]) -> int:
     )
 
 
+def unblock_all() -> None:
+    """Look at every blocked event again: what sent the one before it may not have unblocked it.
+
+    A release before blocking did not, nor does anything for a queue that has ceased to be FIFO.
+    """
+    _events().filter(blocked=True, sent__isnull=True).update(
+        blocked=False, next_attempt_at=F("created")
+    )
+
+
 def requeue(events: QuerySet[EventSync]) -> int:
     """Send these again, at once and with all attempts; what is being sent is left alone."""
     return events.exclude(state=EventSync.State.SENDING).update(

@@ -43,6 +43,9 @@ GRACE = CONNECT_TIMEOUT + READ_TIMEOUT + 1
 NOTE_AFTER = 0.2
 NOTE_AT = 100
 
+# Seconds between two claims that take nothing although something is due.
+RETRY_AFTER = 0.05
+
 # Batches that are claimed for each thread.
 RESERVE = 8
 
@@ -141,9 +144,13 @@ class Relay:
 
     def run(self) -> None:
         """Send what is due and what becomes due, until told to stop."""
+        started = False
         with make_waiter() as waiter:
             while not self._stopped:
                 try:
+                    if not started:
+                        outbox.unblock_all()
+                        started = True
                     busy = self._step()
                 except DatabaseError as error:
                     self._database_outage.begin(describe_error(error))
@@ -193,8 +200,12 @@ class Relay:
             batch = [events.pop(message.event_id) for message in messages]
             self._ready.append(_Batch(batch, messages, now))
         outbox.release((event.pk, event.lease) for event in events.values())
-        # A claim may have found only events that wait for an earlier one of their object.
-        return bool(claimed) or (self._in_order and outbox.is_anything_due())
+        if claimed or not (self._in_order and outbox.is_anything_due()):
+            return bool(claimed)
+        # It found only events that wait for an earlier one of their object, or whose row someone
+        # else has locked, perhaps for long.
+        time.sleep(RETRY_AFTER)
+        return True
 
     def _hand_out(self) -> None:
         """Give the threads one batch more than they can send, so that none waits for the next."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from io import BytesIO
 from typing import Any, cast
 from wsgiref.util import setup_testing_defaults
@@ -11,6 +13,7 @@ from django.conf import settings
 from django.test import Client
 
 from api_core import http
+from api_core.env import BASE_DIR
 from api_core.wsgi import application
 from apps.api.middleware import RequestBodyMiddleware
 from apps.user.api.auth import LoginView
@@ -131,3 +134,18 @@ def test_a_request_whose_client_left_runs_to_its_end(monkeypatch: pytest.MonkeyP
         await asyncio.wait_for(ended.wait(), 1)
 
     asyncio.run(leave())
+
+
+WAITS_FOR_EVER = """
+import threading
+from api_core.http import _wsgi
+
+started = threading.Event()
+_wsgi.executor.submit(lambda: started.set() or threading.Event().wait())
+assert started.wait(10)
+"""
+
+
+def test_a_process_ends_while_a_thread_waits_for_its_event_loop() -> None:
+    command = [sys.executable, "-c", WAITS_FOR_EVER]
+    subprocess.run(command, cwd=BASE_DIR, check=True, timeout=30)  # noqa: S603

@@ -197,6 +197,16 @@ def test_blocked_events_are_not_read_again() -> None:
     assert EventSync.objects.filter(blocked=True).count() == 30
 
 
+def test_events_that_an_older_release_left_blocked_are_looked_at_again() -> None:
+    _first, second = store(1), store(1)
+    (claimed,) = outbox.claim(1, in_order=True)
+    assert outbox.claim(10, in_order=True) == []
+    outbox.mark_sent([taken(claimed)], in_order=False)
+    assert outbox.claim(10, in_order=True) == []
+    outbox.unblock_all()
+    assert outbox.claim(10, in_order=True) == [second]
+
+
 def test_blocked_events_go_before_later_ones_of_other_objects() -> None:
     first, second = store(1), store(1)
     (claimed,) = outbox.claim(1, in_order=True)
