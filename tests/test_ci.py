@@ -317,8 +317,9 @@ def test_reviewers_see_what_changes_in_the_api(pipeline: Pipeline) -> None:
     job = "schema" if pipeline.provider == "github" else "changes of the API"
     clone = pipeline.clone()
     file = clone / "apps/user/api/serializers.py"
-    login = "class LoginSerializer(EmailSerializer):\n"
+    login = "class LoginSerializer(serializers.Serializer[Any]):\n"
     field = "    device = serializers.CharField()\n"
+    assert login in file.read_text()
     file.write_text(file.read_text().replace(login, login + field))
     commit(clone, "Ask for the device")
     before = run("git", "rev-parse", "HEAD^1", cwd=clone).strip()
