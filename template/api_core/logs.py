@@ -158,6 +158,9 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
             # Django and the servers configure these before, each with handlers of its own.
             **{name: {"propagate": True} for name in ("gunicorn.error", "uvicorn")},
             # django-structlog logs each request already.
-            **{name: {"level": "CRITICAL"} for name in ("django.request", "django.server")},
+            **{
+                name: {"level": "CRITICAL"}
+                for name in ("django.request", "django.server", "uvicorn.access")
+            },
         },
     }

@@ -20,12 +20,15 @@ _MAX_LOCAL_PART = 64
 def normalise_email(address: str) -> str:
     """Return the one spelling of an address. Raises ``ValueError`` if it can never receive mail.
 
+    White space around it does not count, as in the fields of forms and serializers.
+
     >>> normalise_email("Bob@BÜCHER.example")
     'bob@xn--bcher-kva.example'
     """
+    address = address.strip()
     if len(address) > MAX_LENGTH:
         raise ValueError("The address is too long.")
-    local_part, _at, domain = address.strip(" ").rpartition("@")
+    local_part, _at, domain = address.rpartition("@")
     if not local_part.isascii():  # before lower(), which turns some other characters into ASCII
         raise ValueError("The local part is not ASCII.")
     local_part = local_part.lower()

@@ -6,6 +6,7 @@ it answers for both, so that a refusal has a language, a request id and a line i
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,20 @@ class RequestBodyMiddleware:
         try:
             _check_body(environ)
             _check_charset(environ)
-        except (APIException, OSError) as error:
-            environ[_REFUSAL] = error if isinstance(error, APIException) else ParseError()
+        except _RefusalError as error:
+            environ[_REFUSAL] = error.exception_class
+        except OSError:
+            environ[_REFUSAL] = ParseError
+        if _REFUSAL in environ:
             environ |= {"CONTENT_TYPE": "", "CONTENT_LENGTH": "0", "wsgi.input": BytesIO()}
         return self.application(environ, start_response)
+
+
+class _RefusalError(Exception):
+    """Names the exception to respond with: one that exists already is in no request's language."""
+
+    def __init__(self, exception_class: Callable[[], APIException]) -> None:
+        self.exception_class = exception_class
 
 
 class InvalidRequestMiddleware:
@@ -47,11 +58,11 @@ class InvalidRequestMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        error = request.META.pop(_REFUSAL, None)
-        if error is None and _contains_nul(request):
-            error = ParseError()
-        if error is not None:
-            return _error_response(error)
+        refusal = request.META.pop(_REFUSAL, None)
+        if refusal is None and _contains_nul(request):
+            refusal = ParseError
+        if refusal is not None:
+            return _error_response(refusal())
         # Its case does not matter (RFC 9110, 11.1), but simplejwt compares it as it is.
         scheme, space, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -83,11 +94,11 @@ def _check_charset(environ: "WSGIEnvironment") -> None:
     try:
         _name, parameters = parse_header_parameters(content_type)
     except ValueError as error:
-        raise UnsupportedMediaType(content_type) from error
+        raise _RefusalError(partial(UnsupportedMediaType, content_type)) from error
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
         # A server may reset a connection that it closes with a part of the body unread.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        raise UnsupportedMediaType(content_type)
+        raise _RefusalError(partial(UnsupportedMediaType, content_type))
 
 
 def _check_body(environ: "WSGIEnvironment") -> None:
@@ -99,7 +110,7 @@ def _check_body(environ: "WSGIEnvironment") -> None:
         body = environ["wsgi.input"].read(limit + 1)
         environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body)}
     if int(environ.get("CONTENT_LENGTH") or 0) > limit:
-        raise PayloadTooLargeError
+        raise _RefusalError(PayloadTooLargeError)
     environ["wsgi.input"] = _Body(environ["wsgi.input"])
 
 

@@ -18,6 +18,9 @@ from api_core.wsgi import application
 from apps.api.middleware import RequestBodyMiddleware
 from apps.user.api.auth import LoginView
 
+# A request closes old connections of the database.
+pytestmark = pytest.mark.django_db
+
 LIMIT = settings.REQUEST_BODY_MAX_BYTES
 
 
@@ -47,6 +50,14 @@ def call(path: str = "/nowhere/", body: BytesIO | None = None, **variables: str)
 
     content = b"".join(application(environ, start_response))
     return int(statuses[0].split()[0]), json.loads(content)
+
+
+def test_a_refusal_is_in_the_language_of_its_own_request() -> None:
+    punycode = "application/json; charset=punycode"
+    for language, detail in (("pt-br", "Tipo de mídia"), ("en", "Unsupported media type")):
+        for _time in range(2):
+            _status, body = call(HTTP_ACCEPT_LANGUAGE=language, CONTENT_TYPE=punycode)
+            assert body["detail"].startswith(detail)
 
 
 class TestCharsets:

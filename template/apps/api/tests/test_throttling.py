@@ -36,11 +36,31 @@ def log_in(api: APIClient, address: str, email: str = "ana@example.com", **body:
     return api.post(LOGIN, body, REMOTE_ADDR=address).status_code
 
 
+# Each is one account to the serializer, which removes white space before it measures.
+SPELLINGS = ["\tana@example.com", "ana@example.com\n", " " * 260 + "ana@example.com"]
+
+
 def counted() -> list[tuple[str, int, float]]:
     return sorted(Counter.objects.values_list("key", "count", "expires_at"))
 
 
 class TestAccounts:
+    def test_white_space_around_an_address_makes_no_other_account(self, api: APIClient) -> None:
+        full_width = "\tana@ｅｘａｍｐｌｅ.com"
+        tried = [log_in(api, "192.0.2.1", email) for email in [*SPELLINGS, full_width]]
+        assert tried == [401, 401, 401, 429]
+
+    def test_white_space_does_not_hide_tries_of_the_password(self, user_api: APIClient) -> None:
+        user = User.objects.get()
+        changes = [
+            user_api.patch(
+                f"/api/v1/users/{user.pk}/",
+                {"email": f"\tnew{number}@example.org", "current_password": "a wrong one"},
+            ).status_code
+            for number in range(12)
+        ]
+        assert changes == [400] * 10 + [429] * 2
+
     def test_one_stranger_does_not_keep_the_owner_out(self, api: APIClient, user: User) -> None:
         stranger = [log_in(api, "192.0.2.1", user.email) for _try in range(5)]
         assert stranger == [401] * 3 + [429] * 2

@@ -25,6 +25,8 @@ class NewAddressThrottle(AccountThrottle):
     """Count only a user's changes of the address: each sends an e-mail to whatever is written."""
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
+        if request.method not in {"PUT", "PATCH"}:
+            return None
         email = request.data.get("email") if isinstance(request.data, dict) else None
         try:
             unchanged = normalise_email(email or "") == request.user.get_username()
