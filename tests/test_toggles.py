@@ -43,7 +43,8 @@ def test_what_was_edited_in_an_option_that_goes(history: Path, tmp_path: Path) -
 
     update(service, database="sqlite")
     deleted = git(service, "ls-files", "--deleted").split()
-    assert deleted == ["common/embedded_postgres/__init__.py", theirs]
+    folder = "common/embedded_postgres"
+    assert deleted == [f"{folder}/__init__.py", theirs, f"{folder}/server.py"]
     assert mine.exists()
     assert note in git(service, "show", f"HEAD:{theirs}")
     changes = git(service, "log", "--format=%s", "--name-only", "--diff-filter=M", "--", *deleted)
