@@ -103,7 +103,7 @@ def test_development_works_in_a_folder_of_any_name(
     live_service: Service, template: Path, short_path: Path, kind: str, name: str
 ) -> None:
     # https://github.com/juspay/services-flake/pull/533
-    folder = copy(template, short_path / kind / name, database=kind)
+    folder = copy(template, short_path / f"named-{kind}" / name, database=kind)
     python = live_service.folder / ".venv/bin/python"
     home = {"XDG_DATA_HOME": str(short_path / "data")}
     run(python, "manage.py", "migrate", cwd=folder, **home)

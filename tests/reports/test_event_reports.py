@@ -66,7 +66,7 @@ EventSync.objects.all().delete()
 def folder(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Path:
     kind = request.param
     folder = installed(
-        *(template, short_path / f"events-{kind}"),
+        *(template, short_path / f"event-reports-{kind}"),
         database=kind,
         use_channels=False,
         use_docker=False,
