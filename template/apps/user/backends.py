@@ -36,7 +36,7 @@ def _run_other_hashers(email: str, password: str) -> None:
     encoded = User.objects.filter(email=email).values_list("password", flat=True).first() or ""
     preferred, *older = get_hashers()
     tried = encoded.partition("$")[0]
-    # PostgreSQL answers this from the index user_older_hasher; SQLite reads the table.
+    # The partial index user_older_hasher is for this, if the database can use one here.
     outdated = User.objects.exclude(password__startswith=f"{preferred.algorithm}$")
     for hasher in older:
         if not outdated.filter(password__startswith=f"{hasher.algorithm}$").exists():
