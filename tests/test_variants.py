@@ -208,6 +208,8 @@ def test_production_settings(variant: Variant) -> None:
         ("EMAIL_PORT", "smtp"),
         ("DEFAULT_FROM_EMAIL", "noreply"),
         ("NUM_PROXIES", "-1"),
+        ("SCRIPT_NAME", "svc"),
+        ("SCRIPT_NAME", "/svc/"),
         ("DJANGO_DEBUG", "true"),
         ("REGISTER_RETURNS_CONFIRM_TOKEN", "true"),
     ],

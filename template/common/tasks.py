@@ -14,7 +14,7 @@ class TasksConfig(TasksAppConfig):
 
 
 class DevelopmentBackend(DatabaseBackend):
-    """Runs a task where it is enqueued; one with ``run_after`` waits for ``db_worker``."""
+    """Run a task immediately. One with ``run_after`` waits for ``db_worker``."""
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
