@@ -292,6 +292,19 @@ def all_sent() -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_relay_that_starts_sends_what_an_older_release_left_blocked(fifo_url: str) -> None:
+    first = store(1)
+    store(1)
+    (claimed,) = outbox.claim(1, in_order=True)
+    assert outbox.claim(10, in_order=True) == [], "the second is blocked by the first"
+    outbox.mark_sent(
+        [outbox.Sent(event_id=first.pk, lease=claimed.lease, message_id="m")], in_order=False
+    )
+    with running(fifo_url):
+        wait_until(all_sent)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_events_leave_as_they_come(queue_url: str) -> None:
     events = []
     with running(queue_url):
