@@ -117,8 +117,10 @@ def unnoticed_settings(service: Path, settings: list[dict[str, str]]) -> list[st
 
 def passes(service: Path, *tests: str) -> bool:
     command = [".venv/bin/python", "-m", "pytest", "-qx", "--no-cov", *tests]
-    ran = subprocess.run(command, cwd=service, check=False, capture_output=True)
-    return ran.returncode == 0
+    with suppress(subprocess.TimeoutExpired):
+        ran = subprocess.run(command, cwd=service, check=False, capture_output=True, timeout=120)
+        return ran.returncode == 0
+    return False
 
 
 # Functions
