@@ -33,12 +33,12 @@ import django
 
 django.setup()
 
-from apps.event_sync import outbox
-from apps.event_sync.consumer import Consumer
+from apps.event_sync.outgoing import outbox
+from apps.event_sync.inbound.queue import Consumer
 from apps.event_sync.managers.producer_msg import ProducerMsg
-from apps.event_sync.messages import envelope
+from apps.event_sync.outgoing.messages import envelope
 from apps.event_sync.models import EventSync
-from apps.event_sync.relay import Relay
+from apps.event_sync.outgoing.relay import Relay
 from apps.event_sync.stopping import StopSignals
 from common.sqs.sqs_sync import forget_clients, sqs_client
 from django.conf import settings

@@ -4,62 +4,38 @@
        ^          |
        +----------+-----> dead
 
-A claim takes due events for the time of a lease, with their rows locked, so that any number of
-relays never hold the same event at once. What a claim took, only its holder may change: a relay that
-was too slow, and whose event another has claimed since, changes nothing any more. A relay that
-dies loses nothing: its lease runs out. All times are the database's; no other clock counts.
+A claim takes due events for the time of a lease, with their rows locked, so that two relays never
+hold the same event. Only the holder of the lease may change the event: a relay that was too slow,
+and whose event another relay has claimed since, changes nothing. If a relay dies, its leases
+expire. All times are those of the database's clock.
 """
 
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Now
+from django.db.models import Case, CharField, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Concat, Now
 
-from apps.event_sync.messages import MAX_BATCH
 from apps.event_sync.models import EventSync
-from apps.event_sync.sql import dialect_of
+from apps.event_sync.outgoing.messages import MAX_BATCH
 
-# Seconds that a claim holds: several times what the slowest request may take.
+# Seconds that a claim lasts: several times the time-out of a request.
 LEASE = 60
 
-# Seconds after which an event that waits for an earlier one of its object is looked at again.
-# It is due much sooner: when that one is sent. This is for a row that was deleted by hand.
+# Seconds after which a blocked event is tried again. Normally it becomes due when the event before
+# it is sent; this is for a row that was deleted by hand.
 BLOCKED = 3600
-
-_TABLE = EventSync._meta.db_table  # noqa: SLF001 - Django documents it
-
-_MARK_SENT = """
-WITH taken (event_id, held, message_id) AS (VALUES {values})
-UPDATE {table} AS event
-SET state = 'sent', sent = {now}, message_id = taken.message_id,
-    lease = '', next_attempt_at = NULL, last_error = ''
-FROM taken WHERE id = event_id AND lease = held
-RETURNING id
-"""
-_MARK_FAILED = """
-WITH failed (event_id, held, state, attempts, wait, message_id, error, remark)
-AS (VALUES {values})
-UPDATE {table} AS event
-SET state = failed.state, attempts = failed.attempts, lease = '', message_id = failed.message_id,
-    next_attempt_at = CASE WHEN failed.state = 'dead' THEN NULL ELSE {later} END,
-    last_error = failed.error, log = event.log || failed.remark
-FROM failed WHERE id = event_id AND lease = held
-RETURNING id
-"""
-
-
-type _Parameter = str | int | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """SQS took the event, and gave it an id."""
+    """SQS accepted the event."""
 
     event_id: int
     lease: str
@@ -68,7 +44,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """SQS did not take the event: it waits for so many seconds, or is dead."""
+    """SQS did not accept the event: it is dead, or waits for a number of seconds."""
 
     event_id: int
     lease: str
@@ -76,7 +52,7 @@ class Failed:
     attempts: int
     wait: float
     message_id: str
-    """The id of a message that SQS took out of turn, so that the event must be sent again."""
+    """The id of a message that SQS accepted out of turn, so that the event must be sent again."""
     error: str
     remark: str
 
@@ -86,23 +62,28 @@ def outbox_connection() -> BaseDatabaseWrapper:
     return connections[router.db_for_write(EventSync)]
 
 
+def atomic() -> transaction.Atomic:
+    """Return a transaction in the database of the events."""
+    return transaction.atomic(using=outbox_connection().alias)
+
+
 def claim(
     limit: int, *, in_order: bool = False, only: Sequence[int] | None = None
 ) -> list[EventSync]:
-    """Take up to so many due events for ``LEASE`` seconds, in the order of their ids.
+    """Claim up to ``limit`` due events for ``LEASE`` seconds, and return them in the order of their ids.
 
-    ``in_order`` takes up to ``MAX_BATCH`` events of each object, without a gap from the first that
-    is not sent, and none if that one may not be tried now. ``only`` takes none but these ids.
+    ``in_order`` claims up to ``MAX_BATCH`` consecutive events of each object, from its first unsent
+    event on, and none if that one is not due. ``only`` restricts the claim to these ids.
 
-    The cost does not depend on how many events wait: at most ``limit`` rows are read, and those
-    that cannot be taken are marked ``blocked``, so that the next claim does not read them again.
+    The cost does not depend on the number of waiting events: at most ``limit`` rows are read, and
+    those that cannot be claimed are marked ``blocked``, so that the next claim does not read them.
     """
     due = _due()
     if only is not None:
         due = due.filter(pk__in=only)
     due = due.order_by("next_attempt_at", "pk").select_for_update(skip_locked=True)[:limit]
     lease = uuid.uuid4().hex
-    with _transaction():
+    with atomic():
         events = list(_events().filter(pk__in=_take_in_order(due)) if in_order else due)
         _events().filter(pk__in=[event.pk for event in events]).update(
             state=EventSync.State.SENDING,
@@ -116,75 +97,75 @@ def claim(
 
 
 def is_anything_due() -> bool:
-    """Return whether a claim would find something: events to take, or to mark as blocked."""
+    """Return whether a claim would read any row: to claim it, or to mark it as blocked."""
     return _due().exists()
 
 
 def unblock(obj_keys: Iterable[str]) -> None:
-    """Make the first events of these objects due, after an earlier one has left the outbox."""
+    """Make the first events of these objects due, after an earlier one was sent or deleted."""
     unsent = _events().filter(sent__isnull=True).order_by("pk")
     first = [
         pk
         for key in obj_keys
         for pk in unsent.filter(obj_key=key).values_list("pk", flat=True)[:MAX_BATCH]
     ]
-    # As old as they are: they go before what was stored after them.
+    # Due since they were created, so that they are sent before what was stored after them.
     _events().filter(pk__in=first, blocked=True).update(blocked=False, next_attempt_at=F("created"))
 
 
-def record_results(sent: Sequence[Sent], failed: Sequence[Failed], *, in_order: bool) -> int:
-    """Record what became of claimed events; return how many were no longer ours to change."""
-    recorded = (mark_sent(sent, in_order=in_order) if sent else 0) + (
-        mark_failed(failed) if failed else 0
-    )
-    return len(sent) + len(failed) - recorded
+def record_sent(events: Sequence[Sent], *, in_order: bool = False) -> int:
+    """Mark events as sent, and return how many of them were still held.
 
-
-def mark_sent(events: Sequence[Sent], *, in_order: bool = False) -> int:
-    """Note what SQS took, in one statement; return how many were still ours to note.
-
-    ``in_order`` makes the next events of their objects due.
+    ``in_order`` makes the next events of their objects due, in the same transaction: no event may
+    stay blocked by one that has been sent.
     """
-    values = _values("(CAST(%s AS bigint), %s, %s)", len(events))
-    parameters: list[_Parameter] = []
-    for event in events:
-        parameters += [event.event_id, event.lease, event.message_id]
-    if not in_order:
-        return _execute(_MARK_SENT, values, parameters)
-    # In one transaction: no event may stay blocked by one that has been sent.
-    with _transaction():
-        marked = _execute(_MARK_SENT, values, parameters)
-        _unblock_next([event.event_id for event in events])
-    return marked
+    recorded = 0
+    with atomic() if in_order else nullcontext():
+        for lease, of_claim in _by_lease(events).items():
+            message_ids = [
+                When(pk=event.event_id, then=Value(event.message_id)) for event in of_claim
+            ]
+            recorded += _held(lease, [event.event_id for event in of_claim]).update(
+                state=EventSync.State.SENT,
+                sent=Now(),
+                message_id=Case(*message_ids, output_field=CharField()),
+                lease="",
+                next_attempt_at=None,
+                last_error="",
+            )
+        if in_order:
+            _unblock_next([event.event_id for event in events])
+    return recorded
 
 
-def mark_failed(events: Sequence[Failed]) -> int:
-    """Note what SQS did not take, in one statement; return how many were still ours to note."""
-    values = _values(
-        "(CAST(%s AS bigint), %s, %s, CAST(%s AS integer), CAST(%s AS double precision), %s, %s, %s)",
-        len(events),
-    )
-    parameters = [value for event in events for value in _row(event)]
-    return _execute(_MARK_FAILED, values, parameters)
-
-
-def release(events: Iterable[tuple[int, str]]) -> int:
-    """Give back claimed events, by id and lease, that nobody tried to send."""
-    by_lease: dict[str, list[int]] = {}
-    for event_id, lease in events:
-        by_lease.setdefault(lease, []).append(event_id)
+def record_failed(events: Sequence[Failed]) -> int:
+    """Record why events were not sent, and return how many of them were still held."""
     return sum(
-        _events()
-        .filter(pk__in=ids, lease=lease)
-        .update(state=EventSync.State.PENDING, lease="", next_attempt_at=Now())
-        for lease, ids in by_lease.items()
+        _held(event.lease, [event.event_id]).update(
+            state=EventSync.State.DEAD if event.dead else EventSync.State.PENDING,
+            attempts=event.attempts,
+            lease="",
+            message_id=event.message_id,
+            next_attempt_at=None if event.dead else Now() + timedelta(seconds=event.wait),
+            last_error=event.error,
+            log=Concat("log", Value(event.remark)),
+        )
+        for event in events
     )
+
+
+def release(events: Iterable[EventSync]) -> None:
+    """Make claimed events due again that no one has tried to send."""
+    for lease, of_claim in _by_lease(events).items():
+        _held(lease, [event.pk for event in of_claim]).update(
+            state=EventSync.State.PENDING, lease="", next_attempt_at=Now()
+        )
 
 
 def unblock_all() -> None:
-    """Look at every blocked event again: what sent the one before it may not have unblocked it.
+    """Make every blocked event due. The next claim blocks again those that have to wait.
 
-    A release before blocking did not, nor does anything for a queue that has ceased to be FIFO.
+    Older releases did not unblock events, and a queue may be replaced by one that is not FIFO.
     """
     _events().filter(blocked=True, sent__isnull=True).update(
         blocked=False, next_attempt_at=F("created")
@@ -192,7 +173,7 @@ def unblock_all() -> None:
 
 
 def requeue(events: QuerySet[EventSync]) -> int:
-    """Send these again, at once and with all attempts; what is being sent is left alone."""
+    """Make events due at once, with all attempts, and return their number. Skip those in flight."""
     return events.exclude(state=EventSync.State.SENDING).update(
         state=EventSync.State.PENDING,
         attempts=0,
@@ -204,7 +185,7 @@ def requeue(events: QuerySet[EventSync]) -> int:
 
 
 def prune(*, days: float, batch: int = 1000) -> int:
-    """Delete what was sent so many days ago, some rows at a time; return how many there were."""
+    """Delete events that were sent ``days`` ago, in batches, and return their number."""
     old = _events().filter(state=EventSync.State.SENT, sent__lt=Now() - timedelta(days=days))
     deleted = 0
     while ids := list(old.order_by("sent").values_list("pk", flat=True)[:batch]):
@@ -216,19 +197,27 @@ def _events() -> QuerySet[EventSync]:
     return EventSync.objects.using(outbox_connection().alias)
 
 
+def _held(lease: str, event_ids: Sequence[int]) -> QuerySet[EventSync]:
+    """Return those of the events that no one else has claimed since."""
+    return _events().filter(lease=lease, pk__in=event_ids)
+
+
+def _by_lease[T: (EventSync, Sent)](events: Iterable[T]) -> dict[str, list[T]]:
+    by_lease: dict[str, list[T]] = {}
+    for event in events:
+        by_lease.setdefault(event.lease, []).append(event)
+    return by_lease
+
+
 def _due() -> QuerySet[EventSync]:
-    # Not "is in these states": without statistics, a database may take that for a rare case,
-    # and reads the whole table instead of the first rows of the index.
+    # exclude(), not filter(state__in=…): without statistics, a database may take the latter for a
+    # rare case, and read the whole table instead of the first rows of the index.
     done = [EventSync.State.SENT, EventSync.State.DEAD]
     return _events().exclude(state__in=done).filter(next_attempt_at__lte=Now())
 
 
-def _transaction() -> transaction.Atomic:
-    return transaction.atomic(using=outbox_connection().alias)
-
-
 def _take_in_order(due: QuerySet[EventSync]) -> list[int]:
-    """Return which of these locked events may leave together, and block the others."""
+    """Return which of these locked events may be sent together, and block the others."""
     earlier = EventSync.objects.filter(
         obj_key=OuterRef("obj_key"), sent__isnull=True, pk__lt=OuterRef("pk")
     )
@@ -250,10 +239,10 @@ def _take_in_order(due: QuerySet[EventSync]) -> list[int]:
 
 
 def _block(previous: dict[int, int], *, locked: set[int]) -> None:
-    """Have these events wait until the one before each of them is sent.
+    """Block events until the one before each of them (the value) is sent.
 
-    That one is locked meanwhile: whoever records that it was sent comes after this transaction,
-    and finds what is blocked. If it is not to be had now, the event just stays due.
+    The one before is locked, so that whoever records it as sent does so after this transaction and
+    finds the blocked event. If it cannot be locked now, the event stays due.
     """
     if not previous:
         return
@@ -268,40 +257,8 @@ def _block(previous: dict[int, int], *, locked: set[int]) -> None:
 
 
 def _unblock_next(sent_ids: Sequence[int]) -> None:
-    """Unblock the objects of these events, as far as there is anything to unblock."""
+    """Unblock the next events of the objects of these events."""
     unsent = EventSync.objects.filter(obj_key=OuterRef("obj_key"), sent__isnull=True)
     next_is_blocked = Subquery(unsent.order_by("pk").values("blocked")[:1])
     rows = _events().filter(pk__in=sent_ids).order_by().values_list("obj_key", next_is_blocked)
     unblock({obj_key for obj_key, is_blocked in rows if is_blocked})
-
-
-def _row(event: Failed) -> tuple[_Parameter, ...]:
-    state = EventSync.State.DEAD if event.dead else EventSync.State.PENDING
-    return (
-        event.event_id,
-        event.lease,
-        state.value,
-        event.attempts,
-        event.wait,
-        event.message_id,
-        event.error,
-        event.remark,
-    )
-
-
-def _values(row: str, count: int) -> str:
-    return ", ".join([row] * count)
-
-
-def _execute(statement: str, values: str, parameters: Sequence[_Parameter]) -> int:
-    connection = outbox_connection()
-    dialect = dialect_of(connection)
-    sql = statement.format(
-        table=_TABLE,
-        values=values,
-        now=dialect.now,
-        later=dialect.later.format(seconds="failed.wait"),
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return len(cursor.fetchall())
