@@ -27,7 +27,7 @@ preload_app = True
 
 # Seconds after which a worker that hangs is replaced; and that requests in flight get on a stop.
 timeout = 60
-graceful_timeout = float(os.environ.get("STOP_TIMEOUT", "25"))
+graceful_timeout = int(float(os.environ.get("STOP_TIMEOUT", "25")))
 
 # django-structlog logs each request.
 accesslog = None

@@ -125,5 +125,7 @@ def test_a_stop_answers_the_requests_in_flight(
         time.sleep(0.2)
         process.terminate()
         assert [client.getresponse().status for client in clients] == [200] * 4
+        for client in clients:
+            client.close()
         process.wait(30)
     assert process.returncode in {0, -signal.SIGTERM}
