@@ -62,7 +62,7 @@ def add_app(service: Path) -> None:
         "router = SimpleRouter(use_regex_path=False)\n"
         'router.register("notes", NoteViewSet, basename="note")\n\n'
     )
-    insert(service, URLS, imports, before="from apps.api.health")
+    insert(service, URLS, imports, before="from common.drf.health")
     insert(service, URLS, router, before="urlpatterns")
     insert(
         service, URLS, "    *router.urls,\n", before='    path("", include("apps.user.api.urls"))'

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PACKAGES = ["apps/user", "apps/communication", "apps/event_sync"]
-PACKAGES += ["apps/api/websocket", "apps/api/throttling.py", "common"]
+PACKAGES += ["apps/api/websocket", "common/drf/throttling.py", "common"]
 KILLED = {"killed", "timeout", "suspicious", "segfault"}
 SURVIVED = {"survived", "no tests"}
 SHARE = 90

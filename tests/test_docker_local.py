@@ -98,7 +98,7 @@ def test_static_files_are_collected_on_demand(local: Containers) -> None:
 
 
 def test_a_change_of_the_source_shows(local: Containers) -> None:
-    file = local.service / "apps/api/health.py"
+    file = local.service / "common/drf/health.py"
     source = file.read_text()
     api = Api(local.url)
 

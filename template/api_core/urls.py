@@ -4,8 +4,8 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from apps.api.errors import ApiNotFoundView
-from apps.api.schema import SchemaView, SwaggerView
+from common.drf.errors import ApiNotFoundView
+from common.drf.schema import SchemaView, SwaggerView
 
 admin.site.site_header = admin.site.site_title = settings.SERVICE_NAME
 # There is no page at the root that the admin's "View site" could open.
@@ -21,7 +21,7 @@ urlpatterns = [
     path("", include("apps.user.pages")),
 ]
 
-handler400 = "apps.api.errors.bad_request"
-handler403 = "apps.api.errors.permission_denied"
-handler404 = "apps.api.errors.page_not_found"
-handler500 = "apps.api.errors.server_error"
+handler400 = "common.drf.errors.bad_request"
+handler403 = "common.drf.errors.permission_denied"
+handler404 = "common.drf.errors.page_not_found"
+handler500 = "common.drf.errors.server_error"

@@ -12,6 +12,6 @@ with exit_on_bad_variable():
     django_application = get_wsgi_application()
 
 # It uses settings: it can be imported once Django is set up.
-from apps.api.middleware import RequestBodyMiddleware
+from common.drf.middleware import RequestBodyMiddleware
 
 application = RequestBodyMiddleware(django_application)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("reports")
 PASSWORD = "correct horse battery"  # noqa: S105
 APP_KEY = secrets.token_urlsafe(48)
 COUNTERS = """
-from apps.api.models import Counter
+from common.drf.models import Counter
 result = sorted(Counter.objects.values_list("key", "count", "expires_at"))
 """
 CREATE_USER = """

@@ -17,18 +17,3 @@ class CacheEntry(models.Model):
 
     def __str__(self) -> str:
         return self.cache_key
-
-
-class Counter(models.Model):
-    """Tries in the current window of a rate limit; ``apps.api.throttling`` writes it."""
-
-    key = models.CharField(max_length=255, primary_key=True)
-    count = models.PositiveIntegerField()
-    expires_at = models.FloatField(db_index=True)
-    """Unix time, in seconds."""
-
-    class Meta:
-        default_permissions = ()  # no one edits it
-
-    def __str__(self) -> str:
-        return self.key

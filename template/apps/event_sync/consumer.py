@@ -23,12 +23,12 @@ from rest_framework.exceptions import APIException, ValidationError
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
 
-from apps.api.health import check_database
 from apps.event_sync.api.serializers import ConfirmationSerializer
 from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
 from apps.event_sync.stopping import Stopped, StopSignals
+from common.drf.health import check_database
 from common.sqs.sqs_sync import error_code, is_temporary, sqs_client
 
 if TYPE_CHECKING:

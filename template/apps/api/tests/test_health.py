@@ -4,7 +4,7 @@ from django.db.utils import OperationalError
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from apps.api.health import State
+from common.drf.health import State
 
 
 def test_health(api: APIClient) -> None:
@@ -45,7 +45,7 @@ def test_readiness_ends_with_the_first_check_that_fails(
 
     monkeypatch.setattr(connection, "cursor", fail)
     settings.READINESS_CHECKS = {
-        "database": "apps.api.health.check_database",
+        "database": "common.drf.health.check_database",
         "other": f"{__name__}.check_nothing_else",
     }
     response = api.get("/api/v1/health/ready/")

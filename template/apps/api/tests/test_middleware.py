@@ -15,8 +15,8 @@ from django.test import Client
 from api_core import http
 from api_core.env import BASE_DIR
 from api_core.wsgi import application
-from apps.api.middleware import RequestBodyMiddleware
 from apps.user.api.auth import LoginView
+from common.drf.middleware import RequestBodyMiddleware
 
 # A request closes old connections of the database.
 pytestmark = pytest.mark.django_db

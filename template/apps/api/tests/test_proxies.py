@@ -7,7 +7,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 from structlog.testing import capture_logs
 
-from apps.api.proxies import UncountedProxyMiddleware
+from common.drf.proxies import UncountedProxyMiddleware
 
 
 def respond(request: HttpRequest) -> HttpResponse:

@@ -10,10 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
-from apps.api import throttling
-from apps.api.models import Counter
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD
+from common.drf import throttling
+from common.drf.models import Counter
 
 LOGIN = "/api/v1/auth/login/"
 

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from structlog import get_logger
 
-from apps.api.health import State
+from common.drf.health import State
 
 logger = get_logger(__name__)
 

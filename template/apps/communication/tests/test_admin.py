@@ -92,7 +92,7 @@ def views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
 
 def test_no_view_and_no_model_of_the_package_is_in_use() -> None:
     modules = set(views(get_resolver().url_patterns))
-    assert "apps.api.health" in modules
+    assert "common.drf.health" in modules
     assert not [module for module in modules if module.startswith("django_summernote")]
     assert "django_summernote" not in {model._meta.app_label for model in admin.site._registry}
 

@@ -12,8 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from structlog import get_logger
 
-from apps.api.throttling import AddressThrottle
 from apps.event_sync.api.serializers import ConfirmationSerializer, ConfirmedSerializer
+from common.drf.throttling import AddressThrottle
 from common.sqs.sqs_permission import IsSqsAuthenticated, SqsAuthentication
 
 logger = get_logger(__name__)

@@ -21,7 +21,6 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.tokens import AccessToken
 
-from apps.api.throttling import AccountThrottle, AddressThrottle
 from apps.user import services
 from apps.user.api.serializers import (
     AuthenticatedSerializer,
@@ -35,6 +34,7 @@ from apps.user.api.serializers import (
 )
 from apps.user.models import User
 from apps.user.tokens import IssuedToken, issue_jwt
+from common.drf.throttling import AccountThrottle, AddressThrottle
 
 
 class AuthenticatedRequest(Request):

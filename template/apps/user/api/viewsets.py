@@ -12,12 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from apps.api.throttling import AccountThrottle
 from apps.user import services
 from apps.user.api.auth import AuthenticatedRequest, ChangePasswordView, authenticated
 from apps.user.api.serializers import AuthenticatedSerializer, UserSerializer
 from apps.user.models import User
 from apps.user.tokens import IssuedToken, seconds_left
+from common.drf.throttling import AccountThrottle
 from common.email_addresses import normalise_email
 
 

@@ -22,11 +22,11 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
-from apps.api.models import Counter
 from apps.user import services
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, registration
 from apps.user.tokens import confirm_email_token, issue_jwt, reset_password_token
+from common.drf.models import Counter
 
 Delivered = Callable[[], Sequence[EmailMessage]]
 AUTH = "/api/v1/auth"

@@ -27,7 +27,7 @@ _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 # A single statement, so that the database puts requests at the same moment in order.
 # A refused request changes nothing, and returns no row.
 _COUNT = """
-    INSERT INTO api_counter AS counter (key, count, expires_at)
+    INSERT INTO drf_counter AS counter (key, count, expires_at)
     VALUES (%(key)s, 1, %(expires_at)s)
     ON CONFLICT (key) DO UPDATE SET
         count = CASE WHEN counter.expires_at > %(now)s THEN counter.count + 1 ELSE 1 END,
@@ -36,8 +36,8 @@ _COUNT = """
     WHERE counter.count < %(limit)s OR counter.expires_at <= %(now)s
     RETURNING count
 """
-_EXPIRES_AT = "SELECT expires_at FROM api_counter WHERE key = %s"
-_PRUNE = "DELETE FROM api_counter WHERE expires_at <= %s"
+_EXPIRES_AT = "SELECT expires_at FROM drf_counter WHERE key = %s"
+_PRUNE = "DELETE FROM drf_counter WHERE expires_at <= %s"
 
 # Each process deletes expired rows whenever it has started this many windows, so that the table
 # needs no job of its own.

@@ -15,12 +15,12 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadableP
 from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 
-from apps.api.errors import PayloadTooLargeError
+from common.drf.errors import PayloadTooLargeError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_REFUSAL = "apps.api.refusal"
+_REFUSAL = "common.drf.refusal"
 
 
 class RequestBodyMiddleware:

@@ -22,7 +22,7 @@ SWAGGER_CSP = csp_override(
     }
 )
 
-# What every operation may answer beside its own: see apps.api.errors.
+# What every operation may answer beside its own: see common.drf.errors.
 ERROR_SCHEMAS = {
     "Error": {
         "description": "`detail` and `code`, or the messages of each refused field.",

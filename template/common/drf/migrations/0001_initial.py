@@ -2,7 +2,9 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0001_initial")]
+    initial = True
+
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
