@@ -20,15 +20,23 @@ from pathlib import Path
 PYPROJECT = Path("pyproject.toml")
 LOCK = Path("requirements.txt")
 DEV_LOCK = Path("requirements-dev.txt")
+COMMANDS = {
+    "add": ["add", "--quiet", "--no-sync", "--bounds", "exact"],
+    "remove": ["remove", "--quiet", "--no-sync"],
+}
 
 
 def main(*arguments: str) -> int:
     os.chdir(Path(__file__).parent)
     before = PYPROJECT.read_text("utf-8")
-    # Otherwise the versions of now would be conditions for the new ones.
+    # Otherwise the current versions would be constraints for the new ones.
     write_constraints([])
     try:
-        lock(*arguments)
+        if arguments and arguments[0] in COMMANDS:
+            uv(*COMMANDS[arguments[0]], *arguments[1:])
+            lock()
+        else:
+            lock(*arguments)
     except subprocess.CalledProcessError as error:
         PYPROJECT.write_text(before, "utf-8")
         return int(error.returncode)
@@ -36,16 +44,10 @@ def main(*arguments: str) -> int:
     return 0
 
 
-def lock(*arguments: str) -> None:
-    options = list(arguments)
-    if arguments and arguments[0] in ("add", "remove"):
-        command, *rest = arguments
-        bounds = ["--bounds", "exact"] if command == "add" else []
-        uv(command, "--quiet", "--no-sync", *bounds, *rest)
-        options = []
+def lock(*options: str) -> None:
     compile_lock = ["pip", "compile", "--quiet", str(PYPROJECT), *options]
-    uv(*compile_lock, "--output-file", str(LOCK))
-    uv(*compile_lock, *f"--group dev --constraints {LOCK} --output-file {DEV_LOCK}".split())
+    uv(*compile_lock, "--group", "dev", "--output-file", str(DEV_LOCK))
+    uv(*compile_lock, "--constraints", str(DEV_LOCK), "--output-file", str(LOCK))
 
 
 def uv(*arguments: str) -> None:
