@@ -52,7 +52,8 @@ def lock(*options: str) -> None:
 
 def uv(*arguments: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    subprocess.run([os.environ.get("UV", "uv"), *arguments], env=environment, check=True)
+    command = [os.environ.get("UV", "uv"), *arguments]
+    subprocess.run(command, env=environment, check=True)  # noqa: S603: a developer typed it
 
 
 def indirect_requirements() -> list[str]:

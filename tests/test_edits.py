@@ -183,7 +183,7 @@ def service(history: Path, short_path: Path) -> Service:
     for options in OLD_LOCKS:
         run(UV, *f"pip compile --quiet pyproject.toml {options}".split(), cwd=folder)
     service.install()
-    service.manage("makemigrations", "note")
+    service.manage("makemigrations", "notes")
     service.run("ruff", "check", "--fix", "--quiet")
     service.run("ruff", "format", "--quiet")
     commit_all(folder)

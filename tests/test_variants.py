@@ -273,7 +273,13 @@ def test_its_own_tests(variant: Variant) -> None:
     # These choose the servers that the tests run on.
     exported = set(names) - {"DATABASE_URL", "REDIS_URL"}
     with variant.dotenv("".join(f"{name}=hostile\n" for name in names)):
-        variant.run("pytest", "--quiet", **dict.fromkeys(exported, "hostile"))
+        variant.run(
+            "pytest",
+            "--quiet",
+            "--cov",
+            "--cov-fail-under=90",
+            **dict.fromkeys(exported, "hostile"),
+        )
 
 
 def variables_of(variant: Variant) -> list[str]:
