@@ -17,8 +17,9 @@ def section(text: str, title: str) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """Return the indented lines, which are the commands."""
-    return re.findall(r"^ {4}(\S.*)$", text, flags=re.MULTILINE)
+    """Return the indented lines outside of blocks, which are the commands."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^ {4}(\S.*)$", prose, flags=re.MULTILINE)
 
 
 def code(text: str) -> list[str]:
