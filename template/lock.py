@@ -53,7 +53,7 @@ def lock(*options: str) -> None:
 def uv(*arguments: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     command = [os.environ.get("UV", "uv"), *arguments]
-    subprocess.run(command, env=environment, check=True)  # noqa: S603: a developer typed it
+    subprocess.run(command, env=environment, check=True)  # noqa: S603 - a developer typed it
 
 
 def indirect_requirements() -> list[str]:
