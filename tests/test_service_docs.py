@@ -181,14 +181,11 @@ def add_an_event(service: Path, part: str) -> None:
 
 
 def add_a_consumer(service: Path, part: str) -> None:
-    consumer, route = code(part)
-    imports, _, body = consumer.partition("\n\n")
-    file = service / "apps/api/consumers.py"
-    file.write_text(
-        file.read_text().replace("from django", f"{imports}\nfrom django", 1)
-        + f"\n\n{body.lstrip()}"
-    )
-    routing = service / "api_core/routing.py"
-    routes = routing.read_text()
-    routes = routes.replace("import EchoConsumer", "import ClockConsumer, EchoConsumer")
-    routing.write_text(routes.replace("\n]\n", f"\n    {route}]\n"))
+    for name, block in zip(
+        ["apps/api/consumers.py", "api_core/routing.py"], code(part), strict=True
+    ):
+        imports, _, rest = block.partition("\n\n")
+        text = (service / name).read_text()
+        assert f"`{name}`" in part
+        text = text.replace("\nfrom django", f"\n{imports}\nfrom django", 1)
+        (service / name).write_text(f"{text}\n\n{rest.lstrip()}")
