@@ -147,6 +147,17 @@ def copy_template(session: nox.Session, folder: Path, *arguments: str) -> None:
 
 
 @nox.session(python=PYTHON)
+def messages(session: nox.Session) -> None:
+    """Collect new messages into the template's catalogues, in the order of a service's own."""
+    install(session)
+    with tempfile.TemporaryDirectory() as name:
+        service = Path(name, "service")
+        copy_template(session, service)
+        python = set_up(session, service)
+        session.run("python", "scripts/messages.py", str(service), str(python))
+
+
+@nox.session(python=PYTHON)
 def docs(session: nox.Session) -> None:
     """Make the documentation's site in docs/_build; a link that leads nowhere fails."""
     install(session)

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import shutil
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from _pytest.outcomes import Failed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from service_docs import CONTRIBUTING, commands, section
 from support import (
     OPTIONS,
     ROOT,
@@ -179,6 +181,18 @@ def test_migrations(variant: Variant) -> None:
     variant.manage("makemigrations", "--check", "--dry-run")
     variant.manage("migrate")
     variant.manage("migrate", "--check")
+
+
+def test_collecting_the_messages_changes_no_catalogue(variant: Variant) -> None:
+    """After a change of a message, `nox -s messages` writes the catalogues of the template."""
+    if not shutil.which("xgettext"):
+        pytest.skip("gettext is not installed; .ci/run installs it")
+    catalogs = [file for file in variant.texts() if file.suffix == ".po"]
+    before = {file: (variant.folder / file).read_text() for file in catalogs}
+    assert before
+    (command,) = commands(section(CONTRIBUTING, "Translate messages"))
+    variant.manage(*command.removeprefix("uv run manage.py ").split())
+    assert {file: (variant.folder / file).read_text() for file in catalogs} == before
 
 
 def test_production_settings(variant: Variant) -> None:
