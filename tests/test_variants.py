@@ -173,6 +173,10 @@ def test_lint(variant: Variant) -> None:
     variant.run("ruff", "format", "--check")
 
 
+def test_imports_point_one_way(variant: Variant) -> None:
+    variant.run("lint-imports")
+
+
 def test_types(variant: Variant) -> None:
     variant.run("mypy")
 

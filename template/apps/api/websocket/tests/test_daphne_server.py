@@ -1,4 +1,4 @@
-"""What a Daphne that is told to stop does with what it has begun."""
+"""How Daphne stops."""
 
 import http.client
 import signal
@@ -44,11 +44,14 @@ def daphne(tmp_path: Path) -> Iterator[Daphne]:
     (tmp_path / "slow.py").write_text(APPLICATION)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
-    command = [sys.executable, "-m", "api_core.graceful_daphne", "--port", str(port)]
+    command = [sys.executable, "-m", "api_core.daphne_server", "--port", str(port)]
     with subprocess.Popen(  # noqa: S603 - our own program
         [*command, "slow:application"],
         cwd=tmp_path,
-        env={"PYTHONPATH": f"{BASE_DIR}:{tmp_path}"},
+        env={
+            "PYTHONPATH": f"{BASE_DIR}:{tmp_path}",
+            "DJANGO_SETTINGS_MODULE": "api_core.settings.test",
+        },
         stderr=subprocess.DEVNULL,
     ) as process:
         for _attempt in range(100):
@@ -60,7 +63,7 @@ def daphne(tmp_path: Path) -> Iterator[Daphne]:
         process.kill()
 
 
-def test_it_answers_a_request_and_takes_no_other(daphne: Daphne) -> None:
+def test_a_stop_answers_the_request_in_flight_and_refuses_new_ones(daphne: Daphne) -> None:
     begun = http.client.HTTPConnection("127.0.0.1", daphne.port, timeout=20)
     begun.request("GET", "/")
     time.sleep(0.2)
@@ -73,7 +76,7 @@ def test_it_answers_a_request_and_takes_no_other(daphne: Daphne) -> None:
     assert daphne.process.wait(20) == 0
 
 
-def test_it_tells_sockets_that_it_restarts(daphne: Daphne) -> None:
+def test_a_stop_closes_websockets_with_1012(daphne: Daphne) -> None:
     with connect(f"ws://127.0.0.1:{daphne.port}/") as client:
         daphne.stop()
         with pytest.raises(ConnectionClosed) as closed:

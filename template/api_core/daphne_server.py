@@ -1,7 +1,6 @@
-"""Daphne that stops gracefully: ``python -m api_core.graceful_daphne`` takes Daphne's options.
+"""Daphne that answers the requests in flight before it stops; it takes Daphne's options.
 
-Told to stop, Daphne itself cancels every request at once. This one takes no new connections,
-tells WebSockets that the service restarts, and answers the requests that it has begun.
+Daphne itself cancels them on SIGTERM, and has no setting for that.
 """
 
 import time
@@ -12,17 +11,11 @@ from daphne.cli import CommandLineInterface
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
-from twisted.internet.tcp import Connection
 
-from api_core.listening import DRAIN, hear, refuse_newcomers
-
-# Seconds that requests have to end. A container is killed 10 seconds after the signal.
-GRACE = 8
-# Seconds that a client has to begin a request on a connection that was just accepted.
-QUIET = 1.0
 # https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
 SERVICE_RESTART = 1012
 
@@ -38,24 +31,15 @@ class GracefulServer(Server):  # type: ignore[misc]  # Daphne has no types
 
     @inlineCallbacks
     def kill_all_applications(self) -> Generator[Any, Any]:
-        """Wait for the requests; then kill what is left. Daphne calls this before it stops."""
+        """Accept no more connections, and wait for the requests in flight."""
+        deadline = time.monotonic() + settings.STOP_TIMEOUT
         for port in self.ports:
-            refuse_newcomers(port.socket)
-        yield deferLater(reactor, DRAIN)
-        for port in self.ports:
-            port.doRead()  # accepts who still waits
             yield port.stopListening()
-        for reader in reactor.getReaders():  # type: ignore[misc]  # Twisted types it without self
-            if isinstance(reader, Connection):
-                hear(reader.socket)
         for protocol in self.connections:
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
                 protocol.sendCloseFrame(code=SERVICE_RESTART)
-        began = last_busy = time.monotonic()
-        while time.monotonic() < min(began + GRACE, last_busy + QUIET):
-            yield deferLater(reactor, QUIET / 20)
-            if self._requests_in_flight():
-                last_busy = time.monotonic()
+        while self._requests_in_flight() and time.monotonic() < deadline:
+            yield deferLater(reactor, 0.05)
         yield super().kill_all_applications()
 
     def _requests_in_flight(self) -> bool:
