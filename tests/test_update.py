@@ -124,7 +124,7 @@ def test_a_service_knows_its_version_and_of_a_newer_one(old: Path) -> None:
 def test_the_readme_says_where_the_version_stands_and_stays_the_same(old: Path) -> None:
     update(old)
     readme = (old / "README.md").read_text()
-    assert "answers in `.copier-answers.yml`, and the template's version as `_commit`" in readme
+    assert "estão em `.copier-answers.yml`, e a versão do template em `_commit`" in readme
     assert "copier check-update" in readme
     assert NEXT not in readme
 
