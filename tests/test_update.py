@@ -26,8 +26,6 @@ from updating import (
 PAGE = (ROOT / "docs/update.md").read_text()
 
 
-# Files that a release dropped or renamed, by the version that did. Copier deletes such a file with
-# the user's edits in it: the changelog of that version names it and says what to do before.
 @pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
 @pytest.mark.parametrize("version", RELEASES)
 def test_an_update_ends_as_a_fresh_copy(
