@@ -50,7 +50,7 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
         answer = _read(response, batch)
     except ClientError as error:
         if error_code(error.response["Error"]) in BLAMES_A_MESSAGE:
-            return _single_out(client, queue_url, batch, reason=str(error))
+            return _send_one_by_one(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
         reason = describe_error(error)
@@ -118,32 +118,27 @@ def _in_order(answer: Answer, batch: Sequence[Message]) -> Answer:
     return answer
 
 
-def _single_out(
+def _send_one_by_one(
     client: "SQSClient", queue_url: str, batch: Sequence[Message], *, reason: str
 ) -> Answer:
-    """Find the message that SQS refuses: halve the batch until it is the only one."""
+    """Find the message that SQS refuses: send each one in a request of its own."""
     if len(batch) == 1:
         return Answer(refused={batch[0].event_id: reason})
-    middle = len(batch) // 2
-    answer = send_batch(client, queue_url, batch[:middle])
-    rest = batch[middle:]
-    if answer.outage:
-        answer.unknown |= dict.fromkeys(_ids(rest), answer.outage)
-        return answer
-    if is_fifo(queue_url):
-        stopped = {
-            message.group for message in batch[:middle] if message.event_id not in answer.accepted
-        }
-        behind = [message for message in rest if message.group in stopped]
-        answer.unknown |= dict.fromkeys(_ids(behind), "Waits for an earlier event of its object")
-        rest = [message for message in rest if message.group not in stopped]
-    if rest:
-        second = send_batch(client, queue_url, rest)
-        answer.accepted |= second.accepted
-        answer.refused |= second.refused
-        answer.unknown |= second.unknown
-        answer.out_of_turn |= second.out_of_turn
-        answer.outage = second.outage
+    answer = Answer()
+    stopped = set()
+    for message in batch:
+        if answer.outage:
+            answer.unknown[message.event_id] = answer.outage
+        elif message.group in stopped:
+            answer.unknown[message.event_id] = "Waits for an earlier event of its object"
+        else:
+            one = send_batch(client, queue_url, [message])
+            answer.accepted |= one.accepted
+            answer.refused |= one.refused
+            answer.unknown |= one.unknown
+            answer.outage = one.outage
+            if is_fifo(queue_url) and not one.accepted:
+                stopped.add(message.group)
     return answer
 
 
