@@ -1,4 +1,4 @@
-"""One request to SQS, and what its response means for each event in it."""
+"""One request to SQS, and what its response means for each message in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from structlog import get_logger
 
-from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.messages import Message
-from apps.event_sync.outgoing.outbox import Failed, Sent
-from apps.event_sync.outgoing.retry import MAX_ATTEMPTS, wait_after_refusal, wait_if_unknown
 from common.sqs.sqs_sync import error_code, is_fifo, is_temporary
 from common.tracebacks import describe_error
 
@@ -60,20 +57,6 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
     else:
         return _in_order(answer, batch) if fifo else answer
     return Answer(unknown=dict.fromkeys(_ids(batch), reason), outage=reason)
-
-
-def results_of(events: Sequence[EventSync], answer: Answer) -> tuple[list[Sent], list[Failed]]:
-    """Return what to record for each claimed event."""
-    sent = []
-    failed = []
-    for event in events:
-        if message_id := answer.accepted.get(event.pk):
-            sent.append(Sent(event_id=event.pk, lease=event.lease, message_id=message_id))
-        elif event.pk in answer.refused:
-            failed.append(_refused(event, answer.refused[event.pk]))
-        else:
-            failed.append(_unknown(event, answer))
-    return sent, failed
 
 
 def _entry(message: Message, *, fifo: bool) -> dict[str, str]:
@@ -140,35 +123,6 @@ def _send_one_by_one(
             if is_fifo(queue_url) and not one.accepted:
                 stopped.add(message.group)
     return answer
-
-
-def _refused(event: EventSync, reason: str) -> Failed:
-    attempts = event.attempts + 1
-    return Failed(
-        event_id=event.pk,
-        lease=event.lease,
-        dead=attempts >= MAX_ATTEMPTS,
-        attempts=attempts,
-        wait=wait_after_refusal(attempts),
-        message_id=event.message_id,
-        error=reason[:1000],
-        remark=f"Attempt {attempts} was refused. {reason[:1000]}\n",
-    )
-
-
-def _unknown(event: EventSync, answer: Answer) -> Failed:
-    # In an outage the whole relay waits, so the event is due as soon as any relay can send again.
-    wait = 0 if answer.outage else wait_if_unknown()
-    return Failed(
-        event_id=event.pk,
-        lease=event.lease,
-        dead=False,
-        attempts=event.attempts,
-        wait=wait,
-        message_id=answer.out_of_turn.get(event.pk, event.message_id),
-        error=answer.unknown.get(event.pk, "")[:1000],
-        remark="",
-    )
 
 
 def _ids(batch: Sequence[Message]) -> list[int]:

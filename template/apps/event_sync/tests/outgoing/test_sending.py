@@ -11,12 +11,8 @@ from botocore.stub import ANY, Stubber
 from apps.event_sync.checks import region_is_that_of_the_queue
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
-from apps.event_sync.outgoing.retry import FIRST_WAIT, LONGEST_WAIT, MAX_ATTEMPTS
-from apps.event_sync.outgoing.sending import (
-    Answer,
-    results_of,
-    send_batch,
-)
+from apps.event_sync.outgoing.retry import FIRST_WAIT, LONGEST_WAIT, MAX_ATTEMPTS, results_of
+from apps.event_sync.outgoing.sending import Answer, send_batch
 from apps.event_sync.tests.outgoing.helpers import Network
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
