@@ -147,6 +147,7 @@ def test_the_rest_of_a_group_does_not_overtake_a_refused_message(stub: Stubber) 
     assert answer.accepted.keys() == {1}
     assert answer.refused.keys() == {2}
     assert answer.unknown.keys() == {3, 4}
+    assert answer.outage == "", "no request was sent for them"
 
 
 def test_a_message_accepted_out_of_turn_is_unknown(stub: Stubber) -> None:
