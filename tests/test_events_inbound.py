@@ -10,13 +10,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from servers import database
-from test_events import Service, folder, kind, stack, wait_until
+from test_events import PATIENCE, Service, folder, kind, stack, wait_until
 from test_outage import kill_postgres
 
 __all__ = ["folder", "kind", "stack"]
-
-# Seconds from SIGTERM to the exit. An idle machine needs less than 10.
-PATIENCE = 30
 
 # A slow handler whose effects can be counted.
 HANDLER = """
