@@ -21,7 +21,7 @@ def test_a_database_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     said = StringIO()
     with pytest.raises(CommandError) as failed:
         call_command("prepare_database", wait=1, stderr=said)
-    fault = "The database does not answer: connection refused Is the server running?"
+    fault = "The database is unavailable: connection refused Is the server running?"
     assert str(failed.value) == fault
     assert said.getvalue() == f"Waiting: {fault}\n"
 
