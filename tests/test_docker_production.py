@@ -200,7 +200,7 @@ def test_a_database_that_never_answers(image: Containers) -> None:
     given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/db"}
     ended = start(image, **given, DATABASE_WAIT="2")
     assert ended.returncode == 1
-    fault = "The database does not answer: connection failed: "
+    fault = "The database is unavailable: connection failed: "
     assert ended.stderr.splitlines()[-1].startswith(f"CommandError: {fault}")
     assert ended.stderr.count("\n") == 2
     assert "secret" not in ended.stderr
