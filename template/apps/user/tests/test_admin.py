@@ -427,6 +427,8 @@ class TestTheLastSuperuser:
 
     @pytest.fixture(autouse=True)
     def banned_superuser(self) -> User:
+        make_admin(is_staff=False)
+        make_admin(is_superuser=False)
         return make_admin(is_active=False)
 
     @pytest.mark.parametrize("field", ["is_active", "is_staff", "is_superuser"])
