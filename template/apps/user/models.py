@@ -31,7 +31,10 @@ class UserQuerySet(models.QuerySet["User"]):
         return count
 
 
-class UserManager(BaseUserManager.from_queryset(UserQuerySet)):
+class UserManager(BaseUserManager["User"]):
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Create a user with an unconfirmed e-mail address."""
         user = self.model(email=email, **fields)

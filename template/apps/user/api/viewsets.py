@@ -1,5 +1,7 @@
 """The view set of ``/api/v1/users/``, where users see only themselves."""
 
+from typing import Any
+
 from django.db.models import QuerySet
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
@@ -27,7 +29,7 @@ class NewAddressThrottle(AccountThrottle):
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
         if request.method not in {"PUT", "PATCH"}:
             return None
-        email = request.data.get("email") if isinstance(request.data, dict) else None
+        email: Any = request.data.get("email") if isinstance(request.data, dict) else None
         try:
             unchanged = normalise_email(email) == request.user.get_username()
         except (TypeError, ValueError, AttributeError):

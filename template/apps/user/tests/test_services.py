@@ -270,7 +270,7 @@ def test_a_password_like_the_profile_is_refused() -> None:
     assert not User.objects.filter(email=body["email"]).exists()
 
 
-def test_no_one_is_born_tomorrow() -> None:
+def test_a_date_of_birth_in_the_future_is_rejected() -> None:
     today = timezone.localdate()
     validate_not_in_the_future(today)
     with pytest.raises(ValidationError) as refused:
