@@ -1,6 +1,7 @@
 """What load balancers and orchestrators ask: is the process alive, can it do its work."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from django.conf import settings
@@ -46,6 +47,8 @@ def run_checks() -> dict[str, State]:
 
     The others may need the same database, and wait as long for it.
     """
+    if settings.DRAIN_FILE and Path(settings.DRAIN_FILE).exists():
+        return {"server": "unavailable"}
     results: dict[str, State] = {}
     for name, path in settings.READINESS_CHECKS.items():
         check: Callable[[], State] = import_string(path)
