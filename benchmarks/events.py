@@ -33,13 +33,13 @@ import django
 
 django.setup()
 
-from apps.event_sync import outbox
-from apps.event_sync.consumer import Consumer
+from apps.event_sync.inbound.queue import Consumer
 from apps.event_sync.managers.producer_msg import ProducerMsg
-from apps.event_sync.messages import envelope
 from apps.event_sync.models import EventSync
-from apps.event_sync.relay import Relay
-from apps.event_sync.stopping import StopSignals
+from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.messages import envelope
+from apps.event_sync.outgoing.relay import Relay
+from apps.event_sync.stopping import Stop
 from common.sqs.sqs_sync import forget_clients, sqs_client
 from django.conf import settings
 from django.db import transaction
@@ -84,8 +84,8 @@ def store(count: int) -> None:
 
 
 def relay(count: int, *, threads: int) -> None:
-    with Relay(settings.SQS_QUEUE_URL, threads=threads) as started:
-        started.run_once()
+    started = Relay(settings.SQS_QUEUE_URL, Stop(), threads=threads)
+    started.run(until_empty=True)
     if started.counts["sent"] != count:
         sys.exit(f"The relay sent {started.counts}, not {count}")
 
@@ -117,8 +117,7 @@ def push(bodies: list[str]) -> None:
 
 
 def pull(count: int) -> None:
-    with StopSignals() as stop:
-        outcomes = Consumer(settings.SQS_QUEUE_URL, stop, long_poll=0).run(until_empty=True)
+    outcomes = Consumer(settings.SQS_QUEUE_URL, Stop(), long_poll=0).run(until_empty=True)
     if outcomes != {"processed": count}:
         sys.exit(f"The consumer handled {outcomes}, not {count}")
 
@@ -272,7 +271,7 @@ def claims_by_backlog() -> None:
                     for event in events
                 ]
                 start = time.perf_counter()
-                outbox.mark_sent(sent, in_order=True)
+                outbox.record_sent(sent, in_order=True)
                 records.append(1_000 * (time.perf_counter() - start))
             print(
                 f"  {pending:>9,} {min(objects, pending):>8,} {max(claimed):>8,}"

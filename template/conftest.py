@@ -7,7 +7,7 @@ from django.core.mail import EmailMessage
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from apps.communication.services import send_due_emails
+from apps.communication.tasks import send_due_emails
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 from apps.user.tokens import issue_jwt
@@ -44,7 +44,7 @@ def delivered(db: None, mailoutbox: Sequence[EmailMessage]) -> Callable[[], Sequ
     """Deliver all e-mails that wait, and return those that have left in this test."""
 
     def deliver() -> Sequence[EmailMessage]:
-        send_due_emails()
+        send_due_emails.call()
         return mailoutbox
 
     return deliver

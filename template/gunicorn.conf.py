@@ -1,36 +1,33 @@
 """Settings of gunicorn: https://gunicorn.org/reference/settings/
 
-Options of the command line win over this file.
+BIND and PORT set the address, WEB_CONCURRENCY the number of processes, WEB_THREADS the threads of
+each, and STOP_TIMEOUT the seconds a stop may take. Command-line options override this file.
 """
 
 import os
 
-from django.conf import settings
+import api_core.env  # noqa: F401 - it loads .env
 
-from api_core.env import exit_on_bad_variable
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api_core.settings.prod")
-with exit_on_bad_variable():
-    threads = settings.WEB_THREADS
-    graceful_timeout = settings.STOP_TIMEOUT - settings.STOP_PAUSE
-
-host = os.environ.get("BIND") or "0.0.0.0"  # noqa: S104 - a container is reached from outside
+host = os.environ.get("BIND") or "0.0.0.0"  # noqa: S104 - containers are reached from outside
 host = f"[{host.strip('[]')}]" if ":" in host else host
 bind = f"{host}:{os.environ.get('PORT') or '8000'}"
-# gunicorn reads this one by itself, but before .env is loaded.
+# gunicorn reads this variable itself, but before .env is loaded.
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_class = "gthread"
-# A worker that hangs is replaced after this many seconds.
-timeout = 60
+threads = int(os.environ.get("WEB_THREADS", "10"))
 
-# Django reads X-Forwarded-Proto itself. No client may choose the path or the scheme: gunicorn
-# would believe SCRIPT_NAME, PATH_INFO and X-Forwarded-Ssl from this machine.
+# Django reads X-Forwarded-Proto itself. gunicorn must not take SCRIPT_NAME, PATH_INFO or the scheme
+# from headers of clients on this machine.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 
-# Load the application before the processes start: an invalid setting then stops the server with
-# its message, instead of each process in turn.
+# Load the application once, before the processes start: a wrong setting stops the server with one
+# message.
 preload_app = True
+
+# Seconds after which a worker that hangs is replaced; and that requests in flight get on a stop.
+timeout = 60
+graceful_timeout = int(float(os.environ.get("STOP_TIMEOUT", "25")))
 
 # django-structlog logs each request.
 accesslog = None

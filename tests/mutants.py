@@ -50,7 +50,7 @@ pytest_add_cli_args=
     -W
     ignore::pytest.PytestUnraisableExceptionWarning
     --ignore=apps/user/tests/test_rates.py
-    --deselect=apps/event_sync/tests/test_outgoing_outbox.py::{needs_migrations}
+    --deselect=apps/event_sync/tests/outgoing/test_outbox.py::{needs_migrations}
 pytest_add_cli_args_test_selection=
     {tests}
 """

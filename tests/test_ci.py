@@ -270,6 +270,13 @@ FIELD = '    to = models.EmailField(_("to"))\n'
 FAULTS = {
     "style": Fault("manage.py", "main()", "main( )", "ruff format", "would be reformatted"),
     "types": Fault("manage.py", "sys.argv)", "1)", "mypy", "Argument 1"),
+    "imports": Fault(
+        "common/html.py",
+        "import nh3\n",
+        "import nh3\n\nimport apps.user.models\n",
+        "lint-imports",
+        "common is not allowed to import apps.user",
+    ),
     "migrations": Fault(
         "apps/communication/models.py",
         FIELD,

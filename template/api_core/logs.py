@@ -157,6 +157,8 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
             **{name: {"level": level} for name in OWN_LOGGERS},
             # Django and the servers configure these before, each with handlers of its own.
             **{name: {"propagate": True} for name in ("gunicorn.error", "uvicorn")},
+            # At DEBUG it logs the headers of each WebSocket handshake, and so its token.
+            "uvicorn.error": {"level": max(level, logging.INFO)},
             # django-structlog logs each request already.
             **{
                 name: {"level": "CRITICAL"}

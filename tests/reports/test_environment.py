@@ -106,9 +106,6 @@ def values(live_service: Service) -> dict[str, str]:
         "CSRF_TRUSTED_ORIGINS": "https://api.example.com:8443",
         "SCRIPT_NAME": "/svc",
         "WEB_THREADS": "3",
-        "STOP_TIMEOUT": "20",
-        "STOP_PAUSE": "0",
-        "DRAIN_FILE": "/tmp/draining",  # noqa: S108
         "SECURE_SSL_REDIRECT": "false",
         "BIND": "::1",
         "PORT": str(free_port()),

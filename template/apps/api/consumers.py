@@ -1,6 +1,5 @@
-"""The WebSockets of this service; their addresses are in ``api_core.routing``."""
+"""The WebSockets of this service. Their paths are in ``api_core.routing``."""
 
-import asyncio
 from typing import Any
 
 from django.conf import settings
@@ -8,13 +7,13 @@ from django.conf import settings
 from apps.api.notifications import group_of
 from apps.api.websocket.codes import CloseCode
 from apps.api.websocket.consumer import GuardedConsumer
-from apps.api.websocket.redis import when_lost
+from apps.api.websocket.redis import run_id
 
 
 class EchoConsumer(GuardedConsumer):
-    """``ws/echo/``: answer each message with the same, text with text and bytes with bytes."""
+    """``ws/echo/``: send each message back, text as text and bytes as bytes."""
 
-    # No other process has anything to say here, so Redis may be down.
+    # It needs no channel layer, so it works while Redis is down.
     channel_layer_alias = ""
 
     def needs_user(self) -> bool:
@@ -25,23 +24,26 @@ class EchoConsumer(GuardedConsumer):
 
 
 class NotificationsConsumer(GuardedConsumer):
-    """``ws/notifications/``: what ``notify`` sends to the user. What the client says is ignored.
+    """``ws/notifications/``: send what ``notify`` sends to the user. Ignore the client's messages.
 
-    It closes when Redis may have lost its place in the user's group: a client that connects
-    again and asks the API for the present state has missed nothing.
+    It closes after Redis has restarted, since notifications may have been lost. A client that
+    reconnects and then asks the API for the current state has missed nothing.
     """
 
     async def connect(self) -> None:
-        self.on_close.callback(await when_lost(self.channel_layer, self._lost))
+        self._run_id = await run_id(self.channel_layer)
         await self._join()
         await self.accept()
 
-    async def checked_again(self) -> None:
-        # The group forgets who has not joined for a day.
-        await self._join()
+    async def after_recheck(self) -> None:
+        if await run_id(self.channel_layer) != self._run_id:
+            await self.close_with(CloseCode.TRY_AGAIN_LATER)
+        else:
+            # A group forgets members that have not joined for a day.
+            await self._join()
 
     async def notification(self, message: dict[str, Any]) -> None:
-        """Pass on what ``notify`` sent; the message's type names this method."""
+        """Handle messages of the group; their type is the name of this method."""
         await self.send(message["text"])
 
     async def disconnect(self, code: int) -> None:
@@ -53,6 +55,3 @@ class NotificationsConsumer(GuardedConsumer):
 
     async def _join(self) -> None:
         await self.channel_layer.group_add(self._group, self.channel_name)
-
-    def _lost(self) -> None:
-        self._shutting = asyncio.ensure_future(self.shut(CloseCode.TRY_AGAIN_LATER))

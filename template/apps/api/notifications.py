@@ -1,7 +1,7 @@
-"""Tell a user's open pages and programs that something has happened.
+"""Send notifications to a user's open WebSockets.
 
-A notification is a hint to ask the API again, not the only place where something is written: who
-is not connected does not get it, and neither does anybody while Redis is away.
+A notification is a hint to call the API again. It is not stored: clients that are not connected
+miss it, and so do all clients while Redis is down.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ def group_of(user_id: int) -> str:
 
 
 def notify(user: User, event: dict[str, Any]) -> None:
-    """Send an event, as JSON, to all that the user has open at ``ws/notifications/``.
+    """Send an event as JSON to all connections of the user to ``ws/notifications/``.
 
-    It leaves once the present transaction has committed, and never fails that: where Redis is
-    away the event is dropped, and the log says so. Raises ``TypeError`` for what JSON cannot hold.
-    A coroutine calls it as ``await database_sync_to_async(notify)(user, event)``.
+    It is sent after the current transaction has committed. If Redis is down, the event is dropped
+    and logged. Raises ``TypeError`` if the event cannot be converted to JSON.
+    In a coroutine: ``await database_sync_to_async(notify)(user, event)``.
     """
     text = json.dumps(event, cls=DjangoJSONEncoder)
     transaction.on_commit(partial(_send, user.pk, text))
@@ -47,6 +47,6 @@ def _send(user_id: int, text: str) -> None:
 
 async def _send_to_group(group: str, text: str) -> None:
     layer = channel_layers[DEFAULT_CHANNEL_LAYER]
-    # Seconds: whoever called ``notify`` is waiting.
+    # Seconds: the caller of ``notify`` is waiting.
     async with asyncio.timeout(2):
         await layer.group_send(group, {"type": "notification", "text": text})

@@ -7,15 +7,14 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from apps.event_sync import outbox
 from apps.event_sync.models import EventSync
-from apps.event_sync.wakeup import wake_relays
+from apps.event_sync.outgoing import outbox
 from common.admin import SafeInputMixin
 
 
 @admin.register(EventSync)
 class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
-    """The outbox and its history: to be read, and to send something again."""
+    """The outbox and its history. Read-only, except for sending events again."""
 
     list_display = (
         *("id", "created", "state", "obj_type", "obj_cmd", "attempts", "error"),
@@ -51,7 +50,6 @@ class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
     @admin.action(description=_("Send again"), permissions=["send_again"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[EventSync]) -> None:
         count = outbox.requeue(queryset)
-        wake_relays()
         message = ngettext(
             "%(count)d event will be sent again.", "%(count)d events will be sent again.", count
         )

@@ -12,7 +12,7 @@ from common.sqs.sqs_sync import region_mismatch
 def region_is_that_of_the_queue(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    """Warn of a queue URL whose region is not the one that requests are sent to."""
+    """Warn if requests are sent to another region than that of the queue's URL."""
     mismatches = map(region_mismatch, (settings.SQS_QUEUE_URL, settings.SQS_INBOUND_QUEUE_URL))
     return [
         checks.Warning(

@@ -1,4 +1,4 @@
-"""Why a confirmation of an event is not taken. Each is an answer of the API."""
+"""Errors of a confirmation. Each is a response of the API."""
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
@@ -6,7 +6,7 @@ from rest_framework.exceptions import APIException, NotFound, ValidationError
 
 
 class UnknownObjTypeError(ValidationError):
-    """No handler is declared for it (yet: a later release may have one, so it may be sent again)."""
+    """There is no handler for this type. A later release may have one, so it can be sent again."""
 
     def __init__(self) -> None:
         message = _("This service does not process confirmations of this type.")
@@ -31,7 +31,7 @@ class PayloadConflictError(APIException):
 
 
 class HandlerFailedError(APIException):
-    """The fault is ours: what the handler wrote is taken back, and the sender tries again."""
+    """The handler failed, and its writes were rolled back. The sender should try again."""
 
     status_code = status.HTTP_500_INTERNAL_SERVER_ERROR
     default_detail = _("The confirmation could not be processed. Send it again later.")

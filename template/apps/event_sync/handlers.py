@@ -1,16 +1,15 @@
-"""What is done when another service confirms one of our events, by the event's ``obj_type``.
+"""The registry of handlers, which run when another service confirms one of our events.
 
-Each app declares its own, in a module that its ``AppConfig.ready`` imports::
+Register the handler of an ``obj_type`` in a module that ``AppConfig.ready`` of your app imports::
 
     @event_handler("invoice")
     def invoice_confirmed(event: EventSync, obj_data: dict[str, Any]) -> None:
         Invoice.objects.filter(pk=obj_data["id"]).update(booked_at=timezone.now())
 
-``event`` is our own row, locked, and ``obj_data`` what the other service sent back: text from
-outside, to be checked as such. The handler runs in a transaction that also marks the event
-processed. So it takes effect once, however often the confirmation comes; what it raises takes
-back all that it wrote, and the other service tries again. What leaves the database, such as a
-call to a third service, belongs into ``transaction.on_commit`` or a task.
+``event`` is our own row, locked. ``obj_data`` is what the other service sent: validate it like any
+input. The handler runs in the transaction that marks the event as processed, so it takes effect
+once, however often the confirmation arrives. If it raises an exception, its writes are rolled
+back and the other service tries again. Call other services in ``transaction.on_commit`` or in a task.
 """
 
 from collections.abc import Callable
@@ -24,11 +23,11 @@ _handlers: dict[str, Handler] = {}
 
 
 def event_handler[F: Handler](obj_type: str) -> Callable[[F], F]:
-    """Declare what confirms the events of one type. Raises ``ValueError`` for a second one."""
+    """Register the handler of an object type. Raises ``ValueError`` if there already is one."""
 
     def register(function: F) -> F:
         if obj_type in _handlers:
-            raise ValueError(f"The events {obj_type!r} have two handlers.")
+            raise ValueError(f"There are two handlers for {obj_type!r}.")
         _handlers[obj_type] = function
         return function
 
@@ -41,4 +40,4 @@ def get_handler(obj_type: str) -> Handler | None:
 
 @event_handler("test_event_sync")
 def test_event_sync(event: EventSync, obj_data: dict[str, Any]) -> None:
-    """The example: nothing is to be done but what happens to every event, to mark it processed."""
+    """An example. It does nothing, and the event is marked as processed."""

@@ -7,11 +7,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class EventSync(models.Model):
-    """One event for other services: what is to be sent, and what became of it.
+    """An event for other services: its data, and the state of its delivery.
 
-    The row is the outbox: it is written in the transaction of the change that it tells of, so
-    both are there or neither is. ``apps.event_sync.outbox`` moves it from state to state, by
-    the clock of the database alone.
+    The table is a transactional outbox: the row is written in the transaction of the change that it
+    describes. Only ``apps.event_sync.outgoing.outbox`` changes its state.
     """
 
     class Command(models.TextChoices):
@@ -24,7 +23,7 @@ class EventSync(models.Model):
         SENT = "sent", _("sent")
         DEAD = "dead", _("dead")
 
-    # Not sent yet. Dead events are unsent too, but no one tries to send them any more.
+    # Not sent yet. Dead events are not sent either, but they are not retried.
     WAITING: ClassVar[list[State]] = [State.PENDING, State.SENDING]
 
     apps = models.JSONField(_("applications"), encoder=DjangoJSONEncoder, default=dict)
@@ -58,21 +57,21 @@ class EventSync(models.Model):
         blank=True,
         help_text=_("While sending: when another relay may take over."),
     )
-    # Only on FIFO queues. Code that does not know the column stores rows without it.
+    # Only for FIFO queues. db_default: older releases insert rows without this column.
     blocked = models.BooleanField(
         _("blocked"),
         db_default=False,
         editable=False,
         help_text=_("Waits for an earlier event of the same object to be sent (FIFO)."),
     )
-    # The fence: whoever claims an event writes a new one, and only its holder may change the row.
+    # The fence: each claim writes a new value, and only its holder may change the row.
     lease = models.CharField(max_length=32, blank=True, default="", editable=False)
     message_id = models.CharField(_("message id"), max_length=100, blank=True, default="")
     last_error = models.TextField(_("last error"), blank=True, default="")
 
     # Confirmation
 
-    # SHA-256 of the message that confirmed the event: another one for it is a contradiction.
+    # SHA-256 of the data that confirmed the event. Other data for it are a conflict.
     received_hash = models.CharField(max_length=64, blank=True, default="", editable=False)
 
     objects: ClassVar[models.Manager["EventSync"]] = models.Manager()
@@ -82,21 +81,22 @@ class EventSync(models.Model):
         verbose_name_plural = _("events")
         ordering = ("-pk",)
         indexes = (
-            # The conditions have no values in them: SQLite uses such an index in any query.
+            # The conditions compare with no value: with one, SQLite uses the index only for queries
+            # that contain the same constant.
             #
-            # What is due, in the order in which it is taken.
+            # Due events, in the order of the claims.
             models.Index(
                 fields=["next_attempt_at", "id"],
                 condition=models.Q(next_attempt_at__isnull=False),
                 name="event_sync_next_attempt",
             ),
-            # What holds back later events of its object, the dead included.
+            # Unsent events, dead ones included: they hold back later events of their object.
             models.Index(
                 fields=["obj_key", "id"],
                 condition=models.Q(sent__isnull=True),
                 name="event_sync_not_sent",
             ),
-            # What is old enough to be deleted.
+            # Events to prune.
             models.Index(fields=["sent"], condition=models.Q(state="sent"), name="event_sync_sent"),
         )
 

@@ -1,10 +1,10 @@
-"""Making the queues: one for messages, and one for those that no consumer could handle."""
+"""Create a queue and its dead-letter queue."""
 
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from apps.event_sync.messages import MAX_BYTES
+from apps.event_sync.outgoing.messages import MAX_BYTES
 from common.sqs.sqs_sync import is_fifo
 
 if TYPE_CHECKING:
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 _DAY = 24 * 60 * 60
 
-# Seconds and bytes, as SQS wants them: strings.
+# In seconds and bytes. SQS expects strings.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 _ATTRIBUTES = {
     "MaximumMessageSize": str(MAX_BYTES),
-    # Consumers that ask wait for a message, instead of asking again and again.
+    # Long polling.
     "ReceiveMessageWaitTimeSeconds": "20",
-    # How long a consumer has for a message until another gets it.
+    # How long a message is hidden from others while a consumer processes it.
     "VisibilityTimeout": "60",
     "SqsManagedSseEnabled": "true",
 }
-# The clock of a message goes on in the dead-letter queue, so that one keeps them for longer.
+# Longer in the dead-letter queue: the age of a message is not reset when it is moved.
 _RETENTION = str(7 * _DAY)
 _DEAD_LETTER_RETENTION = str(14 * _DAY)
 
-# How often a message is tried before it goes to the dead-letter queue.
+# Deliveries of a message before it is moved to the dead-letter queue.
 _MAX_RECEIVE_COUNT = 5
 
 
@@ -38,28 +38,28 @@ class Queue:
     remarks: list[str] = field(default_factory=list)
 
 
-def make_queue(client: "SQSClient", name: str) -> Queue:
-    """Make a queue and its dead-letter queue where they do not exist.
+def create_queue(client: "SQSClient", name: str) -> Queue:
+    """Create a queue and its dead-letter queue unless they exist.
 
-    One that exists keeps its settings; it only gets a dead-letter queue where it has none.
-    Raises botocore's ``ClientError`` and ``BotoCoreError``.
+    An existing queue keeps its settings, but gets a dead-letter queue if it has none. Raises
+    botocore's ``ClientError`` and ``BotoCoreError``.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
     """
     stem = name.removesuffix(".fifo")
     dead_letter_name = f"{stem}-dead.fifo" if is_fifo(name) else f"{stem}-dead"
-    dead_letters = _find_or_make(client, dead_letter_name, _DEAD_LETTER_RETENTION)
-    queue = _find_or_make(client, name, _RETENTION)
+    dead_letters = _get_or_create(client, dead_letter_name, _DEAD_LETTER_RETENTION)
+    queue = _get_or_create(client, name, _RETENTION)
     if "RedrivePolicy" not in queue.attributes:
         _connect(client, queue, dead_letters)
     if int(queue.attributes["MaximumMessageSize"]) < MAX_BYTES:
         queue.remarks.append(
-            f"{name} takes messages of {queue.attributes['MaximumMessageSize']} bytes at most;"
+            f"{name} accepts messages of at most {queue.attributes['MaximumMessageSize']} bytes;"
             f" this service sends up to {MAX_BYTES}."
         )
     return queue
 
 
-def _find_or_make(client: "SQSClient", name: str, retention: str) -> Queue:
+def _get_or_create(client: "SQSClient", name: str, retention: str) -> Queue:
     try:
         url = client.get_queue_url(QueueName=name)["QueueUrl"]
     except client.exceptions.QueueDoesNotExist:
@@ -72,7 +72,7 @@ def _find_or_make(client: "SQSClient", name: str, retention: str) -> Queue:
 
 
 def _connect(client: "SQSClient", queue: Queue, dead_letters: Queue) -> None:
-    """Send what no consumer could handle to the dead-letter queue, and to there from here alone."""
+    """Set the redrive policy of the queue. Allow no other queue to use its dead-letter queue."""
     policy = {"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": str(_MAX_RECEIVE_COUNT)}
     client.set_queue_attributes(
         QueueUrl=queue.url, Attributes={"RedrivePolicy": json.dumps(policy)}

@@ -1,53 +1,32 @@
-"""Stop a loop in time: what waits ends at once, what works at a deadline.
-
-Whatever runs processes sends SIGTERM, and kills one that is still there after its own limit: for
-containers that is 10 seconds, unless told otherwise.
-"""
+"""Graceful shutdown of a loop: waits end immediately, running work gets a deadline."""
 
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Self
+from types import FrameType
 
-# Seconds that the work under way has to end by itself, and then what tidies up after it.
-GRACE = 6.0
-TIDYING = 1.5
+from django.conf import settings
+
+# Seconds before ``settings.STOP_TIMEOUT`` at which work is interrupted, to clean up in time.
+CLEANUP = 2.0
 
 
 class Stopped(BaseException):
-    """The process is to end. No ``except Exception`` holds it up; transactions roll back."""
+    """The process has to stop. Not an ``Exception``: handlers do not catch it, transactions roll back."""
 
 
-class StopSignals:
-    """Takes SIGTERM and SIGINT for as long as the block lasts, in the main thread."""
+class Stop:
+    """Whether the process has been asked to stop."""
 
-    def __init__(self, *, grace: float = GRACE) -> None:
+    def __init__(self) -> None:
         self.requested = False
-        self._grace = grace
         self._waiting = False
-        self._former = {number: signal.getsignal(number) for number in _taken()}
-
-    def __enter__(self) -> Self:
-        for number in self._former:
-            signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _set_deadline(0)
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Raise ``Stopped`` out of this block as soon as the process is to end."""
+        """Raise ``Stopped`` in this block as soon as the process is asked to stop."""
         self._waiting = True
         try:
             if self.requested:
@@ -57,28 +36,48 @@ class StopSignals:
             self._waiting = False
 
     def sleep(self, seconds: float) -> None:
-        """Sleep; raises ``Stopped`` as soon as the process is to end."""
+        """Sleep. Raises ``Stopped`` as soon as the process is asked to stop."""
         with self.waiting():
             time.sleep(seconds)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number not in {signal.SIGTERM, signal.SIGINT}:
-            raise Stopped  # The deadline.
-        if not self.requested:
-            self.requested = True
-            _set_deadline(self._grace)
+    def request(self) -> None:
+        self.requested = True
         if self._waiting:
             raise Stopped
 
 
-def _taken() -> list[signal.Signals]:
-    taken = [signal.SIGTERM, signal.SIGINT]
-    if sys.platform != "win32":
-        taken.append(signal.SIGALRM)
-    return taken
+@contextmanager
+def stop_on_signals(*, timeout: float | None = None) -> Iterator[Stop]:
+    """Handle SIGTERM and SIGINT in the main thread while the block runs.
+
+    ``timeout`` seconds after the first signal (by default shortly before ``settings.STOP_TIMEOUT``)
+    ``Stopped`` is raised wherever the main thread is.
+    """
+    stop = Stop()
+    deadline = settings.STOP_TIMEOUT - CLEANUP if timeout is None else timeout
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if not stop.requested:
+            _raise_after(deadline)
+        stop.request()
+
+    previous = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        _raise_after(0)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
-def _set_deadline(seconds: float) -> None:
-    """Raise ``Stopped`` in so many seconds, and now and then from there on; 0 takes it back."""
+def _raise_after(seconds: float) -> None:
+    """Raise ``Stopped`` after some seconds, and again each second from then on. 0 cancels it."""
     if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_REAL, seconds, TIDYING)
+
+        def on_deadline(_number: int, _frame: FrameType | None) -> None:
+            raise Stopped
+
+        signal.signal(signal.SIGALRM, on_deadline)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1)

@@ -1,8 +1,4 @@
-"""The e-mails of this application. Their texts are in ``templates/communication/email/``.
-
-The values are computed when an e-mail is sent, so no token is ever stored, and its lifetime starts
-then. ``None`` means that the e-mail is not needed any more.
-"""
+"""The e-mails of this app. Their texts are in ``templates/communication/email/``."""
 
 from datetime import datetime
 
@@ -11,7 +7,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
-from apps.communication.kinds import email_kind
+from apps.communication.emails import email_kind
 from apps.user.models import User
 from apps.user.tokens import (
     cancel_new_email_token,
@@ -24,17 +20,17 @@ Values = dict[str, str]
 
 
 def page_url(page: str, token: str = "") -> str:
-    """Return a page's address. The token stands behind ``#``: no server or proxy logs that."""
+    """Return the address of a page. The token comes after ``#``, which no server or proxy logs."""
     return f"{settings.URL_BASE}/{page}/" + (f"#token={token}" if token else "")
 
 
 def local_time(moment: str) -> str:
-    """Return an ISO 8601 moment as people of the active language write it."""
+    """Return an ISO 8601 date and time in the format of the active language."""
     return date_format(timezone.localtime(datetime.fromisoformat(moment)), "SHORT_DATETIME_FORMAT")
 
 
 def masked(email: str) -> str:
-    """Return an address that its owner recognises and nobody else learns: ``a***@example.com``."""
+    """Return an address that only its owner recognises: ``a***@example.com``."""
     name, _at, domain = email.partition("@")
     return f"{name[:1]}***@{domain}"
 
@@ -51,6 +47,7 @@ def active_user(user_id: int) -> User | None:
         "confirm_url": "https://example.com/confirm_email/#token=sample",
         "hours": "24",
     },
+    required={"confirm_url"},
 )
 def confirm_email(user_id: int, email: str) -> Values | None:
     user = active_user(user_id)
@@ -72,10 +69,11 @@ def confirm_email(user_id: int, email: str) -> Values | None:
         "confirm_url": "https://example.com/confirm_new_email/#token=sample",
         "hours": "24",
     },
+    required={"confirm_url"},
 )
 def confirm_new_email(user_id: int, new_email: str) -> Values | None:
     user = active_user(user_id)
-    # The token confirms the address that waits now: it must not go to an earlier one.
+    # The token confirms the current pending address, and must not be sent to an earlier one.
     if user is None or user.pending_email != new_email:
         return None
     token, expired_at = confirm_new_email_token.issue(user)
@@ -96,6 +94,7 @@ def confirm_new_email(user_id: int, new_email: str) -> Values | None:
         "cancel_url": "https://example.com/cancel_new_email/#token=sample",
         "hours": "24",
     },
+    required={"cancel_url"},
 )
 def new_email_requested(user_id: int, new_email: str, at: str) -> Values | None:
     user = active_user(user_id)
@@ -119,6 +118,7 @@ def new_email_requested(user_id: int, new_email: str, at: str) -> Values | None:
         "reset_url": "https://example.com/reset_password/#token=sample",
         "minutes": "60",
     },
+    required={"reset_url"},
 )
 def reset_password(user_id: int, email: str) -> Values | None:
     user = active_user(user_id)
@@ -140,6 +140,7 @@ def reset_password(user_id: int, email: str) -> Values | None:
         "changed_at": "31/01/2026 12:00",
         "reset_page_url": "https://example.com/forgot_password/",
     },
+    required={"reset_page_url"},
 )
 def password_changed(user_id: int, at: str) -> Values | None:
     user = active_user(user_id)
@@ -179,6 +180,7 @@ def address_changed(user_id: int, new_email: str, at: str) -> Values | None:
         "first_name": "Ana",
         "reset_page_url": "https://example.com/forgot_password/",
     },
+    required={"reset_page_url"},
 )
 def account_exists(user_id: int) -> Values | None:
     user = active_user(user_id)
@@ -193,5 +195,5 @@ def account_exists(user_id: int) -> Values | None:
     placeholders={"deleted_at": "31/01/2026 12:00"},
 )
 def account_deleted(at: str) -> Values:
-    # No name: it belongs to the account that is gone.
+    # Without the name, which was deleted with the account.
     return {"deleted_at": local_time(at)}

@@ -18,7 +18,8 @@ from django.utils import timezone
 from rest_framework.exceptions import ValidationError as ApiValidationError
 from structlog import get_logger
 
-from apps.communication.services import queue_email
+from apps.communication.emails import QueueableEmail
+from apps.user import emails
 from apps.user.errors import (
     CurrentPasswordRequiredError,
     CurrentPasswordWrongError,
@@ -54,7 +55,7 @@ def register(*, email: str, password: str, **profile: Any) -> tuple[User, Issued
     try:
         with transaction.atomic():
             user = User.objects.create_user(email, password, **profile)
-            _queue_if_known("confirm_email", user)
+            _queue_if_known(emails.confirm_email, user)
     except IntegrityError as error:
         raise EmailTakenError from error
     logger.info("user_registered", user=user.pk)
@@ -66,7 +67,7 @@ def resend_confirmation(*, email: str) -> None:
     user = _account_of(email)
     if user and user.email_confirmed_at:
         user = None
-    _queue_if_known("confirm_email", user)
+    _queue_if_known(emails.confirm_email, user)
 
 
 def confirm_email(*, token: str) -> User:
@@ -149,7 +150,7 @@ def delete_account(user: User) -> None:
         if user.is_staff or user.is_superuser or user.logentry_set.exists():
             raise StaffAccountError
         pk, at = user.pk, timezone.now().isoformat()
-        queue_email("account_deleted", to=user.email, context={"at": at})
+        emails.account_deleted.queue(to=user.email, at=at)
         user.delete()
     logger.info("account_deleted", user=pk)
 
@@ -160,7 +161,7 @@ def forgot_password(*, email: str) -> IssuedToken | None:
     Returns a token like the one in the e-mail, for tests. It must not reach the API's client.
     """
     user = _account_of(email)
-    _queue_if_known("reset_password", user)
+    _queue_if_known(emails.reset_password, user)
     logger.info("password_forgotten", user=user and user.pk)
     return reset_password_token.issue(user) if user else None
 
@@ -216,14 +217,13 @@ def update_profile(
 
 def report_new_password(user: User) -> None:
     """Log that the password has changed, and send a notice to its owner."""
-    queue_email("password_changed", to=user.email, context=_happened_now(user))
+    emails.password_changed.queue(to=user.email, **_happened_now(user))
     logger.info("password_changed", user=user.pk)
 
 
 def report_new_email(user: User, *, old_email: str) -> None:
     """Log that the address has changed, and send a notice to the old one."""
-    context = {**_happened_now(user), "new_email": user.email}
-    queue_email("address_changed", to=old_email, context=context)
+    emails.address_changed.queue(to=old_email, new_email=user.email, **_happened_now(user))
     logger.info("email_changed", user=user.pk)
 
 
@@ -276,18 +276,16 @@ def _new_address(user: User, email: str, current_password: str) -> str | None:
 
 def _announce_new_address(user: User) -> None:
     """Ask the new address for a confirmation, and send the old one a link that cancels the change."""
-    new = {"new_email": user.pending_email}
-    queue_email(
-        "confirm_new_email", to=str(user.pending_email), context={"user_id": user.pk, **new}
-    )
-    queue_email("new_email_requested", to=user.email, context=_happened_now(user) | new)
+    new_email = str(user.pending_email)
+    emails.confirm_new_email.queue(to=new_email, user_id=user.pk, new_email=new_email)
+    emails.new_email_requested.queue(to=user.email, new_email=new_email, **_happened_now(user))
     logger.info("email_change_requested", user=user.pk)
 
 
 def _refuse_taken(email: str) -> None:
     owner = User.objects.filter(email=email).first()
     if owner:
-        queue_email("account_exists", to=owner.email, context={"user_id": owner.pk})
+        emails.account_exists.queue(to=owner.email, user_id=owner.pk)
         raise EmailTakenError
 
 
@@ -297,13 +295,13 @@ def _account_of(email: str) -> User | None:
     return user if user and user.has_usable_password() else None
 
 
-def _queue_if_known(kind: str, user: User | None) -> None:
+def _queue_if_known(kind: QueueableEmail, user: User | None) -> None:
     """Queue an e-mail to the user. If there is none, queue one that no one gets.
 
     The request does the same work for known and unknown addresses, and stores only known ones.
     """
     user_id, email = (user.pk, user.email) if user else (0, "")
-    queue_email(kind, to=email, context={"user_id": user_id, "email": email})
+    kind.queue(to=email, user_id=user_id, email=email)
 
 
 def _happened_now(user: User) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What load balancers and orchestrators ask: is the process alive, can it do its work."""
+"""Liveness and readiness, for load balancers and orchestrators."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from structlog import get_logger
 
 logger = get_logger(__name__)
 
-# ``warning`` is for people who watch: requests still come.
+# ``warning`` is for people: the service stays ready.
 type State = Literal["ok", "warning", "unavailable"]
 
 READINESS = inline_serializer(
@@ -32,7 +32,7 @@ READINESS = inline_serializer(
 
 
 def check_database(alias: str = DEFAULT_DB_ALIAS) -> State:
-    """Say whether a query reaches the database; the reason of a failure goes to the log."""
+    """Run a query, and log the reason if it fails."""
     try:
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -43,12 +43,12 @@ def check_database(alias: str = DEFAULT_DB_ALIAS) -> State:
 
 
 def run_checks() -> dict[str, State]:
-    """Return the results of ``settings.READINESS_CHECKS``, until the first that is unavailable.
+    """Return the results of ``settings.READINESS_CHECKS`` up to the first "unavailable".
 
-    The others may need the same database, and wait as long for it.
+    The other checks may wait for the same database.
     """
     if settings.DRAIN_FILE and Path(settings.DRAIN_FILE).exists():
-        return {"server": "unavailable"}
+        return {"stopping": "unavailable"}
     results: dict[str, State] = {}
     for name, path in settings.READINESS_CHECKS.items():
         check: Callable[[], State] = import_string(path)
@@ -59,7 +59,7 @@ def run_checks() -> dict[str, State]:
 
 
 class HealthView(APIView):
-    """The process answers. It asks nothing else: a dead database is no reason to restart it."""
+    """The process responds. It checks no dependency: a restart does not repair a database."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
 
@@ -73,7 +73,7 @@ class HealthView(APIView):
 
 
 class ReadinessView(APIView):
-    """The process and what it depends on answer; 503 with the checks until the first that fails."""
+    """The process can handle requests; 503 if a dependency is unavailable or the server is stopping."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
 

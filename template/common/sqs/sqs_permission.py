@@ -1,8 +1,8 @@
-"""Who may confirm our events: the services that hold the key ``APP_KEY``.
+"""Authentication of other services by the shared key ``APP_KEY``.
 
-A key is rotated without a gap: put the new one in ``APP_KEY``, the former ones in
-``APP_KEY_FALLBACKS``, give the new one to the other services, and take the former ones away.
-OWASP ASVS 5.0: 11.2.4 (no comparison whose time tells), 13.3.4 (secrets are rotated).
+To rotate the key without an interruption: set ``APP_KEY`` to the new key and ``APP_KEY_FALLBACKS``
+to the previous ones, give the new key to the other services, then remove the previous ones.
+OWASP ASVS 5.0: 11.2.4 (constant-time comparison), 13.3.4 (rotation of secrets).
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from rest_framework.views import APIView
 
 
 class IsSqsAuthenticated(BasePermission):
-    """Let in ``Authorization: Token <APP_KEY>``, and nothing else."""
+    """Allow requests with ``Authorization: Token <APP_KEY>`` only."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return is_app_key(_token(request))
 
 
 class SqsAuthentication(BaseAuthentication):
-    """Tells a client what ``IsSqsAuthenticated`` asks for: 401 and ``WWW-Authenticate: Token``.
+    """Respond with 401 and ``WWW-Authenticate: Token`` (RFC 9110, 11.6.1) instead of 403.
 
-    It authenticates no user: a service has a key and no account (RFC 9110, 11.6.1).
+    It authenticates no user, since services have a key but no account.
     """
 
     def authenticate(self, request: Request) -> None:
@@ -37,7 +37,7 @@ class SqsAuthentication(BaseAuthentication):
 
 
 class SqsAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The same for readers of the OpenAPI schema."""
+    """Describes ``SqsAuthentication`` in the OpenAPI schema."""
 
     target_class = SqsAuthentication
     name = "appKey"
@@ -47,15 +47,15 @@ class SqsAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[n
             "type": "apiKey",
             "in": "header",
             "name": "Authorization",
-            "description": "`Token <APP_KEY>`: the key that the services share.",
+            "description": "`Token <APP_KEY>`, the key that the services share.",
         }
 
 
 def is_app_key(given: bytes) -> bool:
-    """Say whether this is one of our keys; its time depends on neither the key nor the place.
+    """Return whether this is one of our keys, in a time that does not depend on the keys.
 
-    Hashed, all have one length; and all are compared, whichever of them matches. An empty key
-    is none, so that a service without ``APP_KEY`` lets nobody in.
+    Hashes have the same length, and all are compared. Empty keys do not count, so that a service
+    without ``APP_KEY`` accepts no request.
     """
     digest = hashlib.sha256(given).digest()
     matches = [
@@ -68,6 +68,6 @@ def is_app_key(given: bytes) -> bool:
 
 def _token(request: Request) -> bytes:
     header: str = request.META.get("HTTP_AUTHORIZATION", "")
-    # Servers decode a header as Latin-1 (PEP 3333), whatever bytes the client sent.
+    # WSGI servers decode headers as Latin-1 (PEP 3333).
     scheme, _space, token = header.encode("latin-1", "backslashreplace").partition(b" ")
     return token.strip(b" ") if scheme.lower() == b"token" else b""

@@ -1,4 +1,4 @@
-"""Amazon SQS: one client for a whole process, and sending a single message.
+"""Amazon SQS: cached clients, and sending a single message.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/
 """
@@ -22,13 +22,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# Calls that one client may have under way at once; more would wait for one another.
+# Concurrent calls of one client. Further ones wait.
 MAX_CONNECTIONS = 32
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 
-# Errors that are not the fault of a message: they pass, or someone has to change the account, the
-# key or the queue. Of one message in a batch, SQS reports some of them as the sender's fault.
+# Errors that are not caused by a message: they pass, or someone has to change the account, the key
+# or the queue. SQS reports some of them for single messages, as the sender's fault.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
 _TEMPORARY = {
     # Throttling
@@ -74,29 +74,28 @@ _TEMPORARY = {
     "QueueDoesNotExist",
 }
 
-_making = threading.Lock()
+_lock = threading.Lock()
 
 
 class NotAcknowledgedError(Exception):
-    """SQS answered, but with no id of a message: it may have taken it, or not."""
+    """SQS responded without a message id, so it is unknown whether it has the message."""
 
 
 def sqs_client(
     queue_url: str = "", *, connect_timeout: float = 2, read_timeout: float = 10
 ) -> "SQSClient":
-    """Return the process's client for a queue; the timeouts are seconds. Threads may share it.
+    """Return the cached client for a queue. Time-outs are in seconds. Threads can share it.
 
-    Making a client costs as much as dozens of calls, so each is made once. It repeats no call
-    by itself: whoever calls knows better what to do next. Credentials are looked for as
-    boto3 does: the environment, then the role of the machine or container.
+    Creating a client costs as much as dozens of calls. It does not retry: callers do. boto3 finds the
+    credentials: the environment, then the role of the machine or container.
     https://docs.aws.amazon.com/boto3/latest/guide/clients.html#multithreading-or-multiprocessing-with-clients
     """
-    with _making:
-        return _make_client(region_for(queue_url), connect_timeout, read_timeout)
+    with _lock:
+        return _create_client(region_for(queue_url), connect_timeout, read_timeout)
 
 
 @lru_cache
-def _make_client(region: str, connect_timeout: float, read_timeout: float) -> "SQSClient":
+def _create_client(region: str, connect_timeout: float, read_timeout: float) -> "SQSClient":
     config = Config(
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,
@@ -108,15 +107,15 @@ def _make_client(region: str, connect_timeout: float, read_timeout: float) -> "S
 
 
 def forget_clients() -> None:
-    """Have the next call make a new client, as after a change of the environment."""
-    with _making:
-        _make_client.cache_clear()
+    """Create new clients from now on, for example after the environment has changed."""
+    with _lock:
+        _create_client.cache_clear()
 
 
 def account_of(client: "SQSClient") -> str:
-    """Return the account and the identity whose credentials the client uses, for people to read.
+    """Return the account and identity of the client's credentials, for people to read.
 
-    A server in place of Amazon's is asked itself: the credentials go nowhere else.
+    If the endpoint is not Amazon's, the credentials are sent to no other server.
     """
     endpoint = client.meta.endpoint_url
     is_amazon = urlsplit(endpoint).netloc.endswith((".amazonaws.com", ".amazonaws.com.cn"))
@@ -135,12 +134,12 @@ def account_of(client: "SQSClient") -> str:
 
 
 def region_for(queue_url: str) -> str:
-    """Return the environment's region, else that of the queue's URL, else the default."""
+    """Return the region in the environment, else that in the queue's URL, else the default."""
     return settings.AWS_REGION or region_in(queue_url) or settings.AWS_DEFAULT_REGION
 
 
 def region_in(queue_url: str) -> str:
-    """Return the region in the URL of a queue at Amazon, "" if there is none.
+    """Return the region in the URL of an Amazon queue, or "".
 
     ``sqs.REGION.amazonaws.com``, also for FIPS, dual-stack, VPC endpoints and other partitions,
     and ``REGION.queue.amazonaws.com`` (the legacy form).
@@ -154,7 +153,7 @@ def region_in(queue_url: str) -> str:
 
 
 def region_mismatch(queue_url: str) -> str:
-    """Return what is wrong if the environment names another region than the queue's URL, or ""."""
+    """Return a message if the environment and the queue's URL have different regions, or ""."""
     region = region_in(queue_url)
     if region in {"", region_for(queue_url)}:
         return ""
@@ -165,36 +164,36 @@ def region_mismatch(queue_url: str) -> str:
 
 
 def error_code(error: Mapping[str, Any]) -> str:
-    """Return the code of an error or of a failed entry, without a prefix.
+    """Return the code of an error or of a failed entry, without its prefix.
 
-    SQS has ``AWS.SimpleQueueService.`` before older codes and ``KMS.`` before those of the key.
+    The prefixes are ``AWS.SimpleQueueService.`` (older codes) and ``KMS.``.
     """
     code: str = error.get("Code", "")
     return code.rpartition(".")[2]
 
 
 def is_temporary(code: str) -> bool:
-    """Return whether the same message may be taken later: it is not what was refused."""
+    """Return whether SQS may accept the same message later."""
     return code in _TEMPORARY
 
 
 def is_fifo(queue_url: str) -> bool:
-    """Say whether the queue keeps an order: SQS wants the name of such a one to tell."""
+    """Return whether this is a FIFO queue, whose name always ends in ``.fifo``."""
     return queue_url.endswith(".fifo")
 
 
 class SqSManager:
-    """Messages to the queue of ``settings.SQS_QUEUE_URL``."""
+    """Sends messages to the queue ``settings.SQS_QUEUE_URL``."""
 
     @staticmethod
     def send(
         msg: dict[str, Any], *, group: str = "default", deduplication_id: str | None = None
     ) -> str:
-        """Send one message as JSON, and return the id that SQS gave it.
+        """Send one message as JSON, and return its id in SQS.
 
-        A FIFO queue keeps the order within ``group``, and drops what has the
-        ``deduplication_id`` (the body's SHA-256 unless given) of a message of the last five
-        minutes. Events go through ``ProducerMsg`` instead, which loses none. Raises
+        Use ``ProducerMsg`` for events, which are not lost if SQS is not available. For FIFO queues,
+        messages of one ``group`` stay in order, and SQS drops a message that has the
+        ``deduplication_id`` (default: SHA-256 of the body) of one from the last five minutes. Raises
         ``NotAcknowledgedError``, and botocore's ``ClientError`` and ``BotoCoreError``.
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
         """
@@ -211,5 +210,5 @@ class SqSManager:
         )
         message_id: str | None = answer.get("MessageId")
         if not message_id:
-            raise NotAcknowledgedError("SQS gave the message no id")
+            raise NotAcknowledgedError("SQS responded without a message id")
         return message_id

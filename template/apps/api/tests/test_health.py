@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from django.db import connection
 from django.db.utils import OperationalError
@@ -52,17 +50,6 @@ def test_readiness_ends_with_the_first_check_that_fails(
     }
     response = api.get("/api/v1/health/ready/")
     assert response.json() == {"status": "unavailable", "checks": {"database": "unavailable"}}
-
-
-def test_readiness_fails_while_the_server_drains(
-    api: APIClient, settings: Settings, tmp_path: Path
-) -> None:
-    """It asks the database nothing: the test has none."""
-    settings.DRAIN_FILE = str(tmp_path / "draining")
-    Path(settings.DRAIN_FILE).touch()
-    response = api.get("/api/v1/health/ready/")
-    assert response.status_code == 503
-    assert response.json() == {"status": "unavailable", "checks": {"server": "unavailable"}}
 
 
 def check_queue() -> State:

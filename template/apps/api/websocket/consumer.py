@@ -1,7 +1,7 @@
-"""The base of this service's consumers: it keeps a connection within its limits.
+"""The base class of consumers: limits, and periodic re-checks of the credentials.
 
-A consumer that derives from it writes ``connect``, ``receive`` and ``disconnect`` as Channels
-says, and closes with ``shut``. https://channels.readthedocs.io/en/stable/topics/consumers.html
+Subclasses implement ``connect``, ``receive`` and ``disconnect``, and close with ``close_with``.
+https://channels.readthedocs.io/en/stable/topics/consumers.html
 """
 
 import asyncio
@@ -21,23 +21,24 @@ from structlog import get_logger
 
 from apps.api.websocket.codes import CloseCode
 from apps.api.websocket.credentials import Credentials
-from apps.api.websocket.limits import RateLimit, lease_seconds, leave_place, take_place
+from apps.api.websocket.limits import RateLimit, keep_slot, lease_seconds, release_slot, take_slot
 from apps.user.models import User
 
 logger = get_logger(__name__)
 
 
 class GuardedConsumer(AsyncWebsocketConsumer):
-    """Close on too large or too many messages, and when the user's proof ends or is revoked."""
+    """Close on messages that are too big or too many, and when the credentials expire or are revoked."""
 
-    # What CredentialsMiddleware adds to it is not in Channels' type.
+    # Channels' type lacks the keys that CredentialsMiddleware adds.
     scope: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_close = AsyncExitStack()
-        """What is to be undone, however the connection ends."""
-        self._holder = uuid4().hex
+        """Clean-up that runs however the connection ends."""
+        self._id = uuid4().hex
+        self._slot: str | None = None
         self._accepted = False
         self._sent_bytes = 0
         self._code: int | None = None
@@ -45,14 +46,14 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         self._rate = RateLimit(settings.WEBSOCKET_MESSAGES, settings.WEBSOCKET_MESSAGES_SECONDS)
 
     def needs_user(self) -> bool:
-        """Say whether a visitor without credentials is turned away."""
+        """Return whether a client without credentials is refused."""
         return True
 
-    async def checked_again(self) -> None:
-        """Do what an open connection needs now and then: its credentials have just been checked."""
+    async def after_recheck(self) -> None:
+        """Run after each re-check of the credentials. Subclasses may override it."""
 
-    async def shut(self, code: CloseCode) -> None:
-        """Close with a code, which an open connection alone can tell."""
+    async def close_with(self, code: CloseCode) -> None:
+        """Accept the connection if necessary, since only an open one can send a code, and close it."""
         if self._code is not None:
             return
         self._code = int(code)
@@ -67,24 +68,24 @@ class GuardedConsumer(AsyncWebsocketConsumer):
                 await super().__call__(scope, receive, send)
             except RedisError as error:
                 logger.warning("redis_unavailable", error=error)
-                await self.shut(CloseCode.TRY_AGAIN_LATER)
+                await self.close_with(CloseCode.TRY_AGAIN_LATER)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Hand a message to its method.
+        """Call the handler of a message.
 
-        Channels looks after old database connections here, in a thread, before each message.
-        This service asks the database through ``database_sync_to_async``, which does so itself.
+        Channels' own method also closes old database connections, in a thread, for each message.
+        That is not needed here: ``database_sync_to_async`` does it for each query.
         """
         await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: Any) -> None:
         refusal = await self._refusal()
         if refusal:
-            await self.shut(refusal)
+            await self.close_with(refusal)
             return
         await super().websocket_connect(message)
         if self._credentials:
-            checks = asyncio.create_task(self._shut_when_a_check_fails(self._credentials))
+            checks = asyncio.create_task(self._close_when_a_check_fails(self._credentials))
             self.on_close.callback(checks.cancel)
 
     async def accept(
@@ -97,9 +98,9 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         if self._code is not None:
             return
         if _size(message) > settings.WEBSOCKET_MAX_MESSAGE_BYTES:
-            await self.shut(CloseCode.MESSAGE_TOO_BIG)
+            await self.close_with(CloseCode.MESSAGE_TOO_BIG)
         elif not self._rate.allows():
-            await self.shut(CloseCode.TOO_MANY_MESSAGES)
+            await self.close_with(CloseCode.TOO_MANY_MESSAGES)
         else:
             await super().websocket_receive(message)
 
@@ -114,11 +115,11 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         await super().send(text_data, bytes_data, close)
         self._sent_bytes += _size({"text": text_data, "bytes": bytes_data or b""})
         if self._sent_bytes > settings.WEBSOCKET_CONNECTION_BYTES:
-            await self.shut(CloseCode.RECONNECT)
+            await self.close_with(CloseCode.RECONNECT)
 
     async def websocket_disconnect(self, message: Any) -> None:
         if self._code is None:
-            # A close frame may hold no code, which counts as 1005 (RFC 6455, section 7.1.5).
+            # A close frame without a code counts as 1005 (RFC 6455, section 7.1.5).
             self._code = int(message.get("code") or 1005)
         await super().websocket_disconnect(message)
 
@@ -130,23 +131,28 @@ class GuardedConsumer(AsyncWebsocketConsumer):
     async def _refusal(self) -> CloseCode | None:
         if self._credentials is None:
             return CloseCode.NOT_AUTHENTICATED if self.needs_user() else None
-        user = self._credentials.user
-        if not await database_sync_to_async(take_place)(user, self._holder):
+        self.on_close.push_async_callback(self._release_slot)
+        if not await database_sync_to_async(self._have_slot)(self._credentials.user):
             return CloseCode.TOO_MANY_CONNECTIONS
-        self.on_close.push_async_callback(self._leave_place, user)
         return None
 
-    async def _shut_when_a_check_fails(self, credentials: Credentials) -> None:
+    def _have_slot(self, user: User) -> bool:
+        """Keep the slot of this connection, or take one."""
+        if self._slot is None or not keep_slot(self._slot, self._id):
+            self._slot = take_slot(user, self._id)
+        return self._slot is not None
+
+    async def _close_when_a_check_fails(self, credentials: Credentials) -> None:
         try:
             code = await self._keep_checking(credentials)
         except Exception:
-            # Nobody checks any more: what stayed open now would stay open for ever.
+            # Without checks the connection would stay open for ever.
             logger.exception("websocket_checks_failed")
             code = CloseCode.TRY_AGAIN_LATER
-        await self.shut(code)
+        await self.close_with(code)
 
     async def _keep_checking(self, credentials: Credentials) -> CloseCode:
-        """Wait until the proof has expired, was revoked, or nobody can tell any more."""
+        """Return when the credentials have expired or were revoked, or cannot be checked any more."""
         checked_at = time.monotonic()
         while True:
             left = max(0, credentials.expires_at - time.time())
@@ -167,16 +173,18 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             raise AuthenticationFailed
         credentials = await database_sync_to_async(credentials.check_again)()
         self.scope["user"] = credentials.user
-        if not await database_sync_to_async(take_place)(credentials.user, self._holder):
-            await self.shut(CloseCode.TOO_MANY_CONNECTIONS)
-        await self.checked_again()
+        if not await database_sync_to_async(self._have_slot)(credentials.user):
+            await self.close_with(CloseCode.TOO_MANY_CONNECTIONS)
+        await self.after_recheck()
         return credentials
 
-    async def _leave_place(self, user: User) -> None:
+    async def _release_slot(self) -> None:
+        if self._slot is None:
+            return
         try:
-            await database_sync_to_async(leave_place)(user, self._holder)
+            await database_sync_to_async(release_slot)(self._slot, self._id)
         except DatabaseFailure as error:
-            logger.warning("websocket_place_not_left", error=error)
+            logger.warning("websocket_slot_not_released", error=error)
 
     def _log(self) -> None:
         credentials = self.scope["credentials"]
@@ -190,7 +198,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
 
 
 def _size(message: dict[str, Any]) -> int:
-    """Return a message's size in bytes, as it goes over the network."""
+    """Return the size of a message in bytes, in UTF-8."""
     text: str | None = message.get("text")
     if text is None:
         return len(message["bytes"])

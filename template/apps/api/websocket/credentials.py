@@ -1,7 +1,7 @@
-"""Whose a WebSocket is: asked when it opens, and again and again while it is open.
+"""Authenticate a WebSocket on connect, and re-check it while it is open.
 
-A JWT is checked by the class that checks it for HTTP. Everything here is synchronous and asks
-the database. OWASP ASVS 5.0: 4.4.3, 4.4.4, 7.4.1, 7.4.2.
+JWTs are checked by the same class as for HTTP. All functions are synchronous and use the database.
+OWASP ASVS 5.0: 4.4.3, 4.4.4, 7.4.1, 7.4.2.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _http = JWTAuthentication()
 
 
 class Credentials(NamedTuple):
-    """A user, and how to ask again whether the proof still holds."""
+    """A user, and how to check again whether the credentials are still valid."""
 
     user: User
     expires_at: float
@@ -32,7 +32,7 @@ class Credentials(NamedTuple):
 
 
 def from_header(header: bytes) -> Credentials:
-    """Read ``Bearer <jwt>``. Any other header is a mistake, and raises ``AuthenticationFailed``."""
+    """Authenticate by ``Bearer <jwt>``. Raises ``AuthenticationFailed`` for any other header."""
     match header.split():
         case [scheme, token] if scheme.lower() == b"bearer":
             return from_jwt(token)
@@ -40,7 +40,7 @@ def from_header(header: bytes) -> Credentials:
 
 
 def from_jwt(token: bytes) -> Credentials:
-    """Raise ``AuthenticationFailed`` wherever HTTP would answer 401."""
+    """Authenticate by a JWT. Raises ``AuthenticationFailed`` if HTTP would respond with 401."""
     jwt = _http.get_validated_token(token)
     return Credentials(
         user=cast(User, _http.get_user(jwt)),
@@ -50,15 +50,15 @@ def from_jwt(token: bytes) -> Credentials:
 
 
 def from_session(key: str | None) -> Credentials:
-    """Raise ``AuthenticationFailed`` where the session of this key has no user, or no longer.
+    """Authenticate by a session. Raises ``AuthenticationFailed`` if it has no (active) user.
 
-    ``django.contrib.auth.get_user`` would renew a session whose secret key has changed. Its new
-    cookie could not be sent over a WebSocket, so the session is only read here.
+    Not ``django.contrib.auth.get_user``, which renews a session after the secret key has changed:
+    the new cookie cannot be sent over a WebSocket.
     """
     store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
     session = store(key)
     user = User.objects.filter(pk=session.get(SESSION_KEY, 0), is_active=True).first()
-    if user is None or not _signed(session, user):
+    if user is None or not _is_signed(session, user):
         raise AuthenticationFailed
     return Credentials(
         user=user,
@@ -67,7 +67,7 @@ def from_session(key: str | None) -> Credentials:
     )
 
 
-def _signed(session: SessionBase, user: User) -> bool:
+def _is_signed(session: SessionBase, user: User) -> bool:
     stored = session.get(HASH_SESSION_KEY, "")
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     return any(constant_time_compare(stored, valid) for valid in hashes)

@@ -1,7 +1,7 @@
-"""What a WebSocket handshake passes before a consumer: the checks of HTTP, then its credentials.
+"""Checks of a WebSocket handshake: those of HTTP, then the credentials.
 
-Three credentials are accepted. The first one present decides, and an invalid one ends the
-connection:
+Three kinds of credentials are accepted. The first one present decides, and if it is invalid the
+connection is closed:
 
 - ``Authorization: Bearer <jwt>``, for programs;
 - the subprotocols ``jwt`` and the token itself, for pages (``new WebSocket(url, ["jwt", token])``);
@@ -9,7 +9,7 @@ connection:
   be the service's own or one that may call the API (RFC 6455, section 10.2; OWASP ASVS 5.0: 4.4.2).
   A client that sends no Origin is not a browser.
 
-``scope["credentials"]`` is then the proof, or None for a visitor.
+It puts the ``Credentials`` into ``scope["credentials"]``, or None if there are none.
 """
 
 from io import BytesIO
@@ -31,7 +31,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from apps.api.websocket.codes import CloseCode
 from apps.api.websocket.credentials import Credentials, from_header, from_jwt, from_session
 
-# The one subprotocol that is selected back; the token beside it never is.
+# The subprotocol of the response. The token beside it is never sent back.
 JWT_SUBPROTOCOL = "jwt"
 
 type Scope = dict[str, Any]
@@ -45,9 +45,9 @@ _cors = CorsMiddleware(_respond)
 
 
 class HandshakeMiddleware:
-    """Deny what HTTP refuses or redirects as well: another ``Host``, plain ``ws://``, a NUL.
+    """Refuse what HTTP refuses or redirects: a wrong ``Host``, plain ``ws://``, a NUL.
 
-    It runs before Channels looks for a session, and puts the ``request`` into the scope.
+    It runs before Channels reads the session, and puts the ``request`` into the scope.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -67,7 +67,7 @@ class HandshakeMiddleware:
 
 
 class CredentialsMiddleware:
-    """Put ``credentials`` and ``user`` into the scope, or end the connection."""
+    """Put ``credentials`` and ``user`` into the scope, or close the connection."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -102,7 +102,7 @@ class CredentialsMiddleware:
 
 
 def router(routes: list[Any]) -> URLRouter:
-    """Return Channels' router, with an answer for an unknown path instead of an exception."""
+    """Return Channels' router, with a 403 for an unknown path instead of an exception."""
     return URLRouter([*routes, re_path("", unknown_path)])  # type: ignore[arg-type, list-item]
 
 
@@ -111,23 +111,23 @@ async def unknown_path(scope: Scope, receive: Any, send: Any) -> None:
 
 
 async def deny(receive: Any, send: Any) -> None:
-    """End the handshake with the server's 403: whoever sent this is told no more.
+    """Close before accepting, to which the server responds with 403.
 
-    The extension for other answers is not used: Daphne lacks it, and uvicorn logs it as an error.
+    Not the "websocket.http.response" extension: Daphne lacks it, and uvicorn logs it as an error.
     """
     await receive()
     await send({"type": "websocket.close"})
 
 
 async def refuse(scope: Scope, receive: Any, send: Any) -> None:
-    """Close with a code that tells the client why: it needs an open connection to arrive."""
+    """Accept and close with a code. Before accepting, a code would be lost."""
     await receive()
     await send({"type": "websocket.accept", "subprotocol": scope["subprotocol"]})
     await send({"type": "websocket.close", "code": int(CloseCode.NOT_AUTHENTICATED)})
 
 
 def _request(scope: Scope) -> HttpRequest:
-    """Return the handshake as a request, for Django's own checks.
+    """Return the handshake as a request, for Django's checks.
 
     Some proxies write ``X-Forwarded-Proto: wss``, which means https.
     """
@@ -143,7 +143,7 @@ def _request(scope: Scope) -> HttpRequest:
 
 def _is_refused(request: HttpRequest) -> bool:
     if any("\0" in text for cookie in request.COOKIES.items() for text in cookie):
-        return True  # Not every database stores one, and a query with one may fail.
+        return True  # a query with a NUL may fail
     try:
         request.get_host()
     except DisallowedHost:

@@ -5,7 +5,7 @@ import pytest
 from django.utils import timezone
 
 from apps.communication import kinds
-from apps.communication.kinds import email_kind
+from apps.communication.emails import email_kind
 from apps.communication.models import EmailTemplate
 
 
@@ -16,7 +16,10 @@ def greeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
 
     @email_kind(
-        "greeting", label="Greeting", placeholders={"name": "Ana", "page_url": "https://e.com/"}
+        "greeting",
+        label="Greeting",
+        placeholders={"name": "Ana", "page_url": "https://e.com/"},
+        required={"page_url"},
     )
     def values(number: int = 0) -> dict[str, str] | None:
         answer = answers.get(f"{number}", {})

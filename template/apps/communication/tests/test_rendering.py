@@ -5,11 +5,11 @@ from django.utils import translation
 from pytest_django import Settings
 
 from apps.communication import texts
+from apps.communication.emails import email_kind
 from apps.communication.kinds import (
     EmailKind,
     UnknownEmailKindError,
     all_kinds,
-    email_kind,
     get_kind,
 )
 from apps.communication.languages import supported_language
@@ -19,7 +19,13 @@ from apps.communication.rendering import render_email, render_text
 from apps.communication.texts import Text, fill_html, fill_subject, find_errors, shipped_text
 from common.html import sanitise_html
 
-KIND = EmailKind("any", "Any", {"name": "Ana", "page_url": "https://e.com/"}, lambda: None)
+KIND = EmailKind(
+    "any",
+    "Any",
+    {"name": "Ana", "page_url": "https://e.com/"},
+    frozenset({"page_url"}),
+    lambda: None,
+)
 VALUES = {"name": "Ana", "page_url": "https://e.com/x?a=1&b=2"}
 LINK = '<a href="{{ page_url }}">x</a>'
 

@@ -6,7 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from apps.communication.models import Email
-from apps.communication.services import queue_email, send_due_emails
+from apps.communication.services import queue_email
+from apps.communication.tasks import send_due_emails
 from apps.communication.tests.conftest import Clock
 from apps.communication.tests.smtp import SmtpServer, mailers, smtp_server
 
@@ -33,7 +34,7 @@ def states() -> dict[str, str]:
 
 def test_a_run_uses_one_connection(server: SmtpServer) -> None:
     queue("a", "b", "c")
-    send_due_emails()
+    send_due_emails.call()
     assert set(states().values()) == {"sent"}
     assert len(server.messages) == 3
     assert server.connections == 1
@@ -41,7 +42,7 @@ def test_a_run_uses_one_connection(server: SmtpServer) -> None:
 
 
 def test_nothing_due_needs_no_connection(server: SmtpServer) -> None:
-    send_due_emails()
+    send_due_emails.call()
     assert server.connections == 0
 
 
@@ -50,13 +51,13 @@ def test_a_server_that_is_down_and_comes_back(settings: Settings, clock: Clock) 
         port = server.port
     settings.MAILERS = mailers(port)
     (email,) = queue("a")
-    send_due_emails()
+    send_due_emails.call()
     email.refresh_from_db()
     assert email.state == "queued"
     assert "ConnectionRefusedError" in email.last_error
     clock.advance(minutes=2)
     with smtp_server(port) as server:
-        send_due_emails()
+        send_due_emails.call()
         assert len(server.messages) == 1
     assert states() == {"a": "sent"}
 
@@ -65,7 +66,7 @@ def test_a_refused_address_does_not_stop_the_others(server: SmtpServer) -> None:
     server.replies["gone@example.com"] = "550 5.1.1 no such user"
     server.replies["full@example.com"] = "452 4.2.2 mailbox full"
     queue("a", "gone", "full", "b")
-    send_due_emails()
+    send_due_emails.call()
     assert states() == {"a": "sent", "gone": "failed", "full": "queued", "b": "sent"}
     assert "no such user" in Email.objects.get(state="failed").last_error
 
@@ -73,13 +74,13 @@ def test_a_refused_address_does_not_stop_the_others(server: SmtpServer) -> None:
 def test_a_server_that_takes_nothing_is_no_reason_to_give_up(server: SmtpServer) -> None:
     server.data_reply = "554 5.7.1 sender not verified"
     queue("a")
-    send_due_emails()
+    send_due_emails.call()
     assert states() == {"a": "queued"}
 
 
 def test_a_server_that_hangs_up_is_called_again(server: SmtpServer) -> None:
     server.data_reply = "421 too many messages"
     queue("a", "b")
-    send_due_emails()
+    send_due_emails.call()
     assert states() == {"a": "queued", "b": "queued"}
     assert server.connections == 2

@@ -4,18 +4,18 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.event_sync.managers.consumer_msg import ConsumerMsg, event_id_of
-from apps.event_sync.messages import LONGEST_EVENT_ID
 from apps.event_sync.models import EventSync
+from apps.event_sync.outgoing.messages import LONGEST_EVENT_ID
 
 OBJ_DATA = {
     "type": "object",
-    "description": "What the handler of this type reads, and the event's number.",
+    "description": "The data for the handler of this type, and the id of the event.",
     "properties": {
         "event_id": {
             "type": "integer",
             "minimum": 1,
             "maximum": LONGEST_EVENT_ID,
-            "description": "As it stood in our message.",
+            "description": "The `event_id` of our message.",
         },
     },
     "required": ["event_id"],
@@ -29,7 +29,7 @@ class ObjDataField(serializers.DictField):
 
 
 class ConfirmationSerializer(serializers.Serializer[Any]):
-    """Another service's confirmation of one of our events, in the shape of our own message."""
+    """Another service's confirmation of one of our events, in the format of `data` in our message."""
 
     obj_type = serializers.CharField(max_length=200, trim_whitespace=False)
     obj_data = ObjDataField()
@@ -41,14 +41,14 @@ class ConfirmationSerializer(serializers.Serializer[Any]):
 
     @classmethod
     def read(cls, data: object) -> ConsumerMsg:
-        """Return the message in a body, whatever that is. Raises ``ValidationError``."""
+        """Return the confirmation in a request body or message. Raises ``ValidationError``."""
         serializer = cls(data=data)
         serializer.is_valid(raise_exception=True)
         return ConsumerMsg(**serializer.validated_data)
 
 
 class ConfirmedSerializer(serializers.ModelSerializer[EventSync]):
-    """The event, and when it was confirmed."""
+    """The event, and when it was received and processed."""
 
     event_id = serializers.IntegerField(source="pk", min_value=1, max_value=LONGEST_EVENT_ID)
     received = serializers.DateTimeField()

@@ -1,4 +1,4 @@
-"""``/api/v1/event-sync/``: where other services confirm our events."""
+"""``/api/v1/event-sync/``: other services confirm our events."""
 
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ from common.sqs.sqs_permission import IsSqsAuthenticated, SqsAuthentication
 logger = get_logger(__name__)
 
 
-# ConsumerMsg has transactions of its own: what it notes of a failure must survive the answer.
+# ConsumerMsg manages its own transactions: the log of a failure must survive the rollback.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class EventSyncApiView(APIView):
     authentication_classes = [SqsAuthentication]
@@ -41,7 +41,7 @@ class EventSyncApiView(APIView):
     def permission_denied(
         self, request: Request, message: str | None = None, code: str | None = None
     ) -> NoReturn:
-        """Refuse a wrong key, and count it: the right one is let in however many were wrong.
+        """Refuse and count a wrong key. The right key is accepted after any number of wrong ones.
 
         OWASP ASVS 5.0: 6.3.1.
         """

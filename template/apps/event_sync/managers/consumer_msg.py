@@ -1,4 +1,4 @@
-"""Take another service's confirmation of one of our events, whichever way it came."""
+"""Process another service's confirmation of one of our events, from the API or the queue."""
 
 import hashlib
 import json
@@ -20,39 +20,38 @@ from apps.event_sync.errors import (
     UnknownObjTypeError,
 )
 from apps.event_sync.handlers import get_handler
-from apps.event_sync.messages import ESCAPED_NUL, LONGEST_EVENT_ID
 from apps.event_sync.models import EventSync
+from apps.event_sync.outgoing.messages import ESCAPED_NUL, LONGEST_EVENT_ID
 
 logger = get_logger(__name__)
 
-# Characters: the newest remarks stay, so that a sender who errs for ever fills no table.
+# Characters. Older lines are dropped, so that repeated errors cannot fill the table.
 LONGEST_LOG = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerMsg:
-    """One confirmation: the type and command of the event, and data that name it (``event_id``)."""
+    """A confirmation: the type and command of the event, and data with its ``event_id``."""
 
     obj_type: str
     obj_data: dict[str, Any]
     obj_cmd: str
 
     def handle_msg_sync(self) -> EventSync:
-        """Run the handler of this type once, and return the event, received and processed.
+        """Run the handler of this type, mark the event as processed, and return it.
 
-        All is one transaction: the handler's writes, and the mark that it took effect. The row
-        is locked meanwhile, so of two confirmations at once the second finds the first's mark.
-        The same confirmation again returns the same event. Whatever goes wrong with an event
-        that is known is written to its ``log``.
+        The handler's writes and the mark are one transaction, and the row is locked. So the handler
+        runs once, even if the same confirmation arrives again or twice at the same time. Errors are
+        written to the ``log`` of the event.
 
-        Raises ``ValidationError`` for data that name no event, ``UnknownEventError``,
-        ``UnknownObjTypeError``; ``EventMismatchError`` where type or command are not the
-        event's; ``PayloadConflictError`` where other data confirmed it before; the handler's own
-        ``ValidationError``; ``HandlerFailedError`` for whatever else it raises.
+        Raises ``ValidationError`` (no valid ``event_id``, or raised by the handler),
+        ``UnknownEventError``, ``UnknownObjTypeError``, ``EventMismatchError`` (the event has another
+        type or command), ``PayloadConflictError`` (it was confirmed with other data), and
+        ``HandlerFailedError`` for any other exception of the handler.
         """
         event_id, digest = event_id_of(self.obj_data), self._digest()
         try:
-            # The handler's writes belong together too if events have a database of their own.
+            # Two transactions, since events may be in a database of their own.
             with _transaction(), transaction.atomic(savepoint=False):
                 event = _lock(event_id)
                 self._process(event, digest)
@@ -60,11 +59,11 @@ class ConsumerMsg:
             raise
         except (ValidationError, EventMismatchError, PayloadConflictError) as error:
             remark = f"refused: {json.dumps(error.get_codes())}"
-            self._note(event_id, remark, received=isinstance(error, ValidationError))
+            self._log(event_id, remark, received=isinstance(error, ValidationError))
             raise
         except Exception as error:
             logger.exception("event_handler_failed", event_id=event_id, obj_type=self.obj_type)
-            self._note(event_id, f"{type(error).__name__}: {error}", received=True)
+            self._log(event_id, f"{type(error).__name__}: {error}", received=True)
             raise HandlerFailedError from error
         return event
 
@@ -83,22 +82,22 @@ class ConsumerMsg:
         event.processed, event.received_hash = Now(), digest
         event.save(update_fields=["received", "processed", "received_hash"])
 
-    def _note(self, event_id: int, remark: str, *, received: bool) -> None:
-        """Keep a remark, after the transaction that failed has taken everything back."""
+    def _log(self, event_id: int, remark: str, *, received: bool) -> None:
+        """Add a line to the log of the event, after its transaction has been rolled back."""
         with _transaction():
             event = _lock(event_id)
             if received and event.received is None:
                 event.received = Now()
-            # Neither half of a surrogate pair nor NUL is text to a database.
+            # The database can store neither unpaired surrogates nor NUL.
             clean = remark.encode(errors="replace").decode().replace("\0", "?")[:1000]
             line = f"{timezone.now().isoformat(timespec='seconds')} {self.obj_type!a} {self.obj_cmd}: {clean}"
             event.log = f"{event.log}{line}\n"[-LONGEST_LOG:]
             event.save(update_fields=["received", "log"])
 
     def _digest(self) -> str:
-        """Tell one payload from another, whatever the order of its keys.
+        """Return a hash of the payload that does not depend on the order of its keys.
 
-        Raises ``ValidationError`` for what is no JSON (RFC 8259) or could not be stored.
+        Raises ``ValidationError`` if it is not JSON (RFC 8259) or cannot be stored.
         """
         try:
             text = json.dumps(
@@ -118,7 +117,7 @@ class ConsumerMsg:
 def event_id_of(obj_data: object) -> int:
     """Return the ``event_id`` in a confirmation's data. Raises ``ValidationError`` without a valid one."""
     event_id = obj_data.get("event_id") if isinstance(obj_data, dict) else None
-    # A boolean is an int to Python, and 1.0 or "1" would be to a field of the framework.
+    # Not isinstance(), which accepts True, nor an IntegerField, which accepts 1.0 and "1".
     if type(event_id) is not int or not 1 <= event_id <= LONGEST_EVENT_ID:
         raise _refused(_("event_id must be a positive integer."))
     return event_id
@@ -134,7 +133,7 @@ def _transaction() -> transaction.Atomic:
 
 def _lock(event_id: int) -> EventSync:
     events = EventSync.objects.using(router.db_for_write(EventSync))
-    # no_key: a handler elsewhere may refer to the row meanwhile.
+    # no_key: another transaction may insert a foreign key to the row meanwhile.
     event = events.select_for_update(no_key=True).filter(pk=event_id).first()
     if event is None:
         raise UnknownEventError

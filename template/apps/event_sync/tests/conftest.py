@@ -6,8 +6,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from apps.event_sync.at_commit import breaker
-from apps.event_sync.tests.outgoing import Network, network
+from apps.event_sync.outgoing.after_commit import outage
+from apps.event_sync.tests.outgoing.helpers import Network, network
 from common.sqs.sqs_sync import forget_clients, sqs_client
 
 
@@ -21,7 +21,7 @@ def commit(
 
 @pytest.fixture(autouse=True)
 def no_memory_of_outages() -> None:
-    breaker.reset()
+    outage.end()
 
 
 @pytest.fixture(scope="session")

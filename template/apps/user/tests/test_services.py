@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework_simplejwt.tokens import AccessToken
 
+from apps.communication.emails import QueueableEmail
 from apps.communication.models import Email
 from apps.user import emails, services
 from apps.user.errors import (
@@ -350,12 +351,12 @@ def test_an_address_that_gets_no_mail_has_the_message_of_django() -> None:
 
 
 @pytest.mark.parametrize("kind", [emails.confirm_email, emails.reset_password])
-def test_a_banned_user_gets_no_email(kind: Callable[..., object]) -> None:
+def test_a_banned_user_gets_no_email(kind: QueueableEmail) -> None:
     user = make_user(email_confirmed_at=None)
-    assert kind(user.pk, user.email)
+    assert kind.values(user.pk, user.email)
     user.is_active = False
     user.save()
-    assert kind(user.pk, user.email) is None
+    assert kind.values(user.pk, user.email) is None
 
 
 def test_an_expired_token_has_no_seconds_left(user: User) -> None:

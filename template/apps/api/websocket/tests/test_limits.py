@@ -6,7 +6,7 @@ from django.core.cache import cache
 from django.db import connections
 from pytest_django import Settings
 
-from apps.api.websocket.limits import RateLimit, leave_place, take_place
+from apps.api.websocket.limits import RateLimit, keep_slot, release_slot, take_slot
 from apps.api.websocket.tests.client import Socket, connected
 from apps.user.models import User
 from apps.user.tests.factories import make_user
@@ -29,12 +29,12 @@ class TestSize:
     async def test_above(self, text: str) -> None:
         socket = await Socket().open()
         await socket.send_to(text_data=text)
-        assert await socket.close_code() == 1009
+        assert await socket.close_code() == 4413
 
     async def test_bytes_above(self) -> None:
         socket = await Socket().open()
         await socket.send_to(bytes_data=b"x" * 11)
-        assert await socket.close_code() == 1009
+        assert await socket.close_code() == 4413
 
 
 class TestRate:
@@ -99,43 +99,45 @@ class TestConnections:
             async with connected(authorization=header) as socket:
                 assert await socket.echoes()
 
-    async def test_a_place_is_kept_for_as_long_as_the_connection_is_open(
+    async def test_a_slot_is_kept_while_the_connection_is_open(
         self, user: User, bearer: str, settings: Settings
     ) -> None:
         settings.WEBSOCKET_RECHECK_SECONDS = 0.5
         async with connected(authorization=bearer), connected(authorization=bearer) as socket:
             for _lease in range(4):
                 assert await socket.receive_nothing(timeout=0.5)
-            assert not await database_sync_to_async(take_place)(user, "another")
+            assert not await database_sync_to_async(take_slot)(user, "another")
 
-    def test_a_process_that_was_killed_keeps_its_place_for_a_while(
-        self, user: User, settings: Settings
-    ) -> None:
+    def test_the_slot_of_a_killed_process_expires(self, user: User, settings: Settings) -> None:
         settings.WEBSOCKET_RECHECK_SECONDS = 0.5
-        assert take_place(user, "killed")
-        assert take_place(user, "alive")
-        assert not take_place(user, "new")
+        slot = take_slot(user, "killed")
+        assert slot
+        assert take_slot(user, "alive")
+        assert not take_slot(user, "new")
         settings.WEBSOCKET_RECHECK_SECONDS = -1
-        take_place(user, "killed")
-        assert take_place(user, "new")
+        assert keep_slot(slot, "killed")
+        settings.WEBSOCKET_RECHECK_SECONDS = 60
+        assert take_slot(user, "new") == slot
+        assert not keep_slot(slot, "killed")
 
-    def test_nobody_leaves_the_place_of_another(self, user: User) -> None:
-        take_place(user, "one")
-        take_place(user, "two")
-        leave_place(user, "three")
-        assert not take_place(user, "three")
-        leave_place(user, "two")
-        assert take_place(user, "three")
+    def test_only_its_own_connection_releases_a_slot(self, user: User) -> None:
+        take_slot(user, "one")
+        slot = take_slot(user, "two")
+        assert slot
+        release_slot(slot, "three")
+        assert not take_slot(user, "three")
+        release_slot(slot, "two")
+        assert take_slot(user, "three") == slot
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_two_take_the_last_place(user: User, settings: Settings) -> None:
+def test_concurrent_connections_do_not_exceed_the_limit(user: User, settings: Settings) -> None:
     settings.WEBSOCKET_CONNECTIONS_PER_USER = 3
     cache.clear()
 
     def in_a_thread(number: int) -> bool:
         try:
-            return take_place(user, str(number))
+            return take_slot(user, str(number)) is not None
         finally:
             connections.close_all()
 

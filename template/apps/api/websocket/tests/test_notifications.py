@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from channels.db import database_sync_to_async
 from django.db import transaction
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.api.notifications import _send, notify
@@ -101,9 +102,15 @@ class TestRedis:
             await tell(user)
             assert await socket.hears() == TEXT
 
-    async def test_a_restart_closes_what_may_have_missed_something(
-        self, user: User, bearer: str, redis: RedisServer, tell: Callable[..., Any]
+    async def test_a_restart_of_redis_closes_notifications(
+        self,
+        user: User,
+        bearer: str,
+        redis: RedisServer,
+        tell: Callable[..., Any],
+        settings: Settings,
     ) -> None:
+        settings.WEBSOCKET_RECHECK_SECONDS = 0.2
         sockets = [await Socket(NOTIFICATIONS, authorization=bearer).open() for _number in range(3)]
         async with connected(authorization=bearer) as echo:
             redis.kill()

@@ -91,7 +91,7 @@ def test_a_message_that_is_too_big(server: Server, kind: type[str | bytes]) -> N
         with pytest.raises(ConnectionClosed) as closed:
             client.recv(timeout=10)
     assert closed.value.rcvd
-    assert closed.value.rcvd.code == 1009
+    assert closed.value.rcvd.code == 4413
 
 
 @pytest.mark.parametrize("path", ["/ws/nothing/", "/"])

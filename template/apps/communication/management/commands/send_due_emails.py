@@ -2,14 +2,14 @@ from typing import Any, override
 
 from django.core.management.base import BaseCommand
 
-from apps.communication.services import send_due_emails
+from apps.communication.tasks import send_due_emails
 
 
 class Command(BaseCommand):
-    help = "Send the e-mails that are due, and those whose retry is. For cron, beside the worker."
+    help = "Send the e-mails that are due. For cron, in addition to the worker."
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
-        outcomes = send_due_emails()
-        summary = ", ".join(f"{count} {state}" for state, count in sorted(outcomes.items()))
+        states = send_due_emails.call()
+        summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         self.stdout.write(summary or "nothing due")

@@ -4,17 +4,17 @@ from typing import Any, override
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.event_sync.consumer import LONG_POLL, VISIBILITY, Consumer
-from apps.event_sync.stopping import StopSignals
+from apps.event_sync.inbound.queue import LONG_POLL, VISIBILITY, Consumer
+from apps.event_sync.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
-    help = "Take other services' confirmations from the queue SQS_INBOUND_QUEUE_URL, until SIGTERM."
+    help = "Process confirmations from the queue SQS_INBOUND_QUEUE_URL, until SIGTERM or Ctrl-C."
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--once", action="store_true", help="Handle what is in the queue, and end. For cron."
+            "--once", action="store_true", help="Exit when the queue is empty. For cron."
         )
         parser.add_argument(
             "--visibility",
@@ -22,17 +22,17 @@ class Command(BaseCommand):
             default=VISIBILITY,
             metavar="SECONDS",
             help=(
-                "How long a message stays hidden when the consumer that holds it dies;"
-                f" {VISIBILITY} by default. While it lives, none comes back, however slow its handler."
+                f"Visibility timeout (default: {VISIBILITY}): how long a message stays hidden if its"
+                " consumer dies. A consumer extends it while a handler runs."
             ),
         )
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.SQS_INBOUND_QUEUE_URL:
-            raise CommandError("SQS_INBOUND_QUEUE_URL names no queue.")
+            raise CommandError("SQS_INBOUND_QUEUE_URL is not set: there is no queue to read.")
         once = options["once"]
-        with StopSignals() as stop:
+        with stop_on_signals() as stop:
             consumer = Consumer(
                 settings.SQS_INBOUND_QUEUE_URL,
                 stop,

@@ -3,16 +3,19 @@ from typing import Any, override
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.event_sync import outbox
+from apps.event_sync.outgoing import outbox
 
 
 class Command(BaseCommand):
-    help = "Delete events that were sent long ago. For cron. What was not sent stays, dead or not."
+    help = "Delete events that were sent long ago. Unsent events are kept. For cron."
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--days", type=float, default=30, help="How long they are kept; 30 unless given."
+            "--days",
+            type=float,
+            default=30,
+            help="Age in days from which sent events are deleted (default: 30).",
         )
 
     @override

@@ -1,4 +1,3 @@
-import signal
 from argparse import ArgumentParser
 from typing import Any, override
 
@@ -6,7 +5,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from structlog import get_logger
 
-from apps.event_sync.relay import Relay
+from apps.event_sync.outgoing.relay import Relay
+from apps.event_sync.stopping import stop_on_signals
 from common.sqs.sqs_sync import MAX_CONNECTIONS, region_mismatch
 
 logger = get_logger(__name__)
@@ -14,14 +14,14 @@ logger = get_logger(__name__)
 
 class Command(BaseCommand):
     help = (
-        "Send events to SQS as they become due, until SIGTERM or Ctrl-C. Any number of relays may"
-        " run at once."
+        "Send events to SQS as they become due, until SIGTERM or Ctrl-C. Several relays can run at"
+        " the same time."
     )
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--once", action="store_true", help="End when nothing is due any more. For cron."
+            "--once", action="store_true", help="Exit when nothing is due. For cron."
         )
         parser.add_argument(
             "--threads",
@@ -29,29 +29,25 @@ class Command(BaseCommand):
             choices=range(1, MAX_CONNECTIONS + 1),
             default=4,
             metavar="N",
-            help="Requests at a time, up to 32; 4 unless given. Each takes up to 10 events.",
+            help="Concurrent requests, up to 32 (default: 4). Each sends up to 10 events.",
         )
 
     @override
     def handle(self, *args: Any, once: bool, threads: int, **options: Any) -> None:
         if not settings.SQS_QUEUE_URL:
             raise CommandError("SQS_QUEUE_URL is not set: there is no queue to send events to.")
-        with Relay(settings.SQS_QUEUE_URL, threads=threads) as relay:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda _signal, _frame: relay.stop())
-            logger.info("event_sync_relay_started", threads=threads)
-            mismatch = region_mismatch(settings.SQS_QUEUE_URL)
-            if mismatch:
-                logger.warning("sqs_region_mismatch", mismatch=mismatch)
-            if once:
-                relay.run_once()
-            else:
-                relay.run()
-            logger.info("event_sync_relay_stopped", **relay.counts)
+        logger.info("event_sync_relay_started", threads=threads)
+        mismatch = region_mismatch(settings.SQS_QUEUE_URL)
+        if mismatch:
+            logger.warning("sqs_region_mismatch", mismatch=mismatch)
+        with stop_on_signals() as stop:
+            relay = Relay(settings.SQS_QUEUE_URL, stop, threads=threads)
+            relay.run(until_empty=once)
+        logger.info("event_sync_relay_stopped", **relay.counts)
         if once:
             if relay.outage:
                 raise CommandError(
-                    f"SQS did not take the events, which wait in the table: {relay.outage.error}"
+                    f"SQS is not available. The events remain in the table. {relay.outage.error}"
                     f" {mismatch}".rstrip()
                 )
             counts = ", ".join(f"{count} {name}" for name, count in sorted(relay.counts.items()))

@@ -6,7 +6,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.event_sync.queues import make_queue
+from apps.event_sync.queues import create_queue
 from common.sqs.sqs_sync import account_of, region_mismatch, sqs_client
 
 
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         if interactive:
             self._confirm()
         try:
-            queue = make_queue(client, name)
+            queue = create_queue(client, name)
         except (BotoCoreError, ClientError) as error:
             raise CommandError(str(error)) from error
         for remark in queue.remarks:

@@ -5,15 +5,15 @@ from typing import Any, override
 
 from django.core.management.base import BaseCommand
 
-from apps.event_sync.status import get_status
+from apps.event_sync.outgoing.status import get_status
 
 
 class Command(BaseCommand):
-    help = "Say how many events wait to be sent, how long the oldest has, and how many are dead."
+    help = "Show the number of pending and dead events, and the age of the oldest pending one."
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="For programs.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""What an event looks like on its way: checked when it is stored, written when it is sent."""
+"""The message of an event: validated when the event is stored, built when it is sent."""
 
 import hashlib
 import json
@@ -11,29 +11,29 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from apps.event_sync.models import EventSync
 
-# Bytes of one message, and of all messages of one request together; messages of one request.
+# Bytes of a message, and of all messages of a request together; messages of a request.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_BYTES = 1024 * 1024
 MAX_BATCH = 10
 
-# The longest that the database gives: the id is known only once the row is stored.
+# The longest values possible: the id is only known after the row has been stored.
 LONGEST_EVENT_ID = 2**63 - 1
 LONGEST_TIMESTAMP = 1234567890.123456
 
-# A NUL as JSON writes it, behind an even number of backslashes: not every database stores one.
+# A NUL in JSON, after an even number of backslashes. Not every database can store it.
 ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
-# What SQS takes as the id of a group: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+# Valid ids of a message group: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _GROUP = re.compile(r"[!-~]{1,128}")
 
 
 class EventRefusedError(ValueError):
-    """The event cannot be sent as it is, today or ever; the text says why."""
+    """The event can never be sent as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """An event as SQS takes it."""
+    """An event in the format of SQS."""
 
     event_id: int
     body: str
@@ -44,37 +44,37 @@ class Message:
 
 
 def as_json(name: str, value: object) -> Any:
-    """Return what JSON makes of a value: dates, decimals and UUIDs become strings.
+    """Return a value as it is after a round trip through JSON: dates and UUIDs become strings.
 
-    Raises ``EventRefusedError`` for what no JSON can say (NaN, unknown types), and for what
-    the database or SQS cannot hold (NUL, halves of surrogate pairs).
+    Raises ``EventRefusedError`` for values that JSON (NaN, unknown types), the database (NUL) or
+    SQS (unpaired surrogates) does not support.
     """
     try:
         text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
         text.encode()
     except UnicodeEncodeError as error:
-        raise EventRefusedError(f"{name} holds half of a surrogate pair") from error
+        raise EventRefusedError(f"{name} contains an unpaired surrogate") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise EventRefusedError(f"{name} is not JSON: {error}") from error
+        raise EventRefusedError(f"{name} cannot be converted to JSON: {error}") from error
     if ESCAPED_NUL.search(text):
-        raise EventRefusedError(f"{name} holds a NUL character")
+        raise EventRefusedError(f"{name} contains a NUL character")
     return json.loads(text)
 
 
 def check_size(event: EventSync) -> None:
-    """Refuse an event whose whole message, with the longest id, is more than 1 MiB in UTF-8."""
+    """Raise ``EventRefusedError`` if the message, with the longest id, exceeds 1 MiB in UTF-8."""
     size = len(_encode(_envelope(event, LONGEST_EVENT_ID, LONGEST_TIMESTAMP)).encode())
     if size > MAX_BYTES:
-        raise EventRefusedError(f"the message has {size} bytes; SQS takes {MAX_BYTES}")
+        raise EventRefusedError(f"the message has {size} bytes; SQS accepts {MAX_BYTES}")
 
 
 def envelope(event: EventSync) -> dict[str, Any]:
-    """Return the message of a stored event; every attempt sends the same."""
+    """Return the content of the message of a stored event. It is the same for every attempt."""
     return _envelope(event, event.pk, event.created.timestamp())
 
 
 def build_message(event: EventSync) -> Message:
-    """Write a stored event as SQS takes it."""
+    """Return the message of a stored event."""
     body = _encode(envelope(event))
     return Message(
         event_id=event.pk,
@@ -86,7 +86,7 @@ def build_message(event: EventSync) -> Message:
 
 
 def pack(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Split messages into what one request takes: 10 of them, and 1 MiB."""
+    """Split messages into requests of at most 10 messages and 1 MiB."""
     batch: list[Message] = []
     size = 0
     for message in messages:
@@ -100,10 +100,10 @@ def pack(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 def pack_in_order(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Split messages into batches that may be sent at the same time, for a FIFO queue.
+    """Split messages for a FIFO queue into requests that can be sent concurrently.
 
-    All messages of a group are in one batch, in their order. Those of a group that do not fit
-    into one request are left out.
+    All messages of a group are in one request, in order. Messages of a group that do not fit into
+    that request are left out.
     """
     groups: dict[str, list[Message]] = {}
     for message in messages:
@@ -133,15 +133,15 @@ def _envelope(event: EventSync, event_id: int, timestamp: float) -> dict[str, An
 
 def _encode(message: dict[str, Any]) -> str:
     text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # The two characters that SQS would replace; all others that it does not take, JSON escapes.
+    # SQS would replace these two characters. JSON escapes all others that SQS does not accept.
     return text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def _deduplication_id(event: EventSync) -> str:
-    """Return what SQS knows a repeated message by: each attempt has the same.
+    """Return the id by which SQS recognizes a repeated message: the same for each attempt.
 
-    The time is in it because other services, or a database created again, have events of this
-    id. What SQS took before, and is sent again on purpose, is another message.
+    It contains the time because other services, or a recreated database, have events with this id.
+    An event that is sent again on purpose gets another id.
     """
     stored = f"{event.pk}-{event.created:%Y%m%d%H%M%S%f}"
     return f"{stored}-{event.message_id}"[:128] if event.message_id else stored

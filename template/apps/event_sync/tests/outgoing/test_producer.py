@@ -12,10 +12,10 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from apps.event_sync import at_commit, messages, sending
-from apps.event_sync.messages import MAX_BYTES, EventRefusedError
 from apps.event_sync.models import EventSync
-from apps.event_sync.tests.outgoing import (
+from apps.event_sync.outgoing import after_commit, messages, sending
+from apps.event_sync.outgoing.messages import MAX_BYTES, EventRefusedError
+from apps.event_sync.tests.outgoing.helpers import (
     PATIENCE,
     Network,
     State,
@@ -269,7 +269,7 @@ def test_sending_costs_five_queries(
 def test_a_failure_reaches_nobody(
     fault: Any, queue_url: str, sqs: Network, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(at_commit, "READ_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(after_commit, "READ_TIMEOUT", PATIENCE)
     sqs.fault = fault
     with commit():
         event = produce()
@@ -290,7 +290,7 @@ def test_nobody_waits_for_a_server_that_just_failed(
     with commit():
         second = produce(2)
     assert sqs.requests == requests
-    monkeypatch.setattr(at_commit.breaker, "_until", 0.0)
+    monkeypatch.setattr(after_commit.outage, "_until", 0.0)
     with commit():
         third = produce(3)
     assert states(first, second, third) == [State.PENDING, State.PENDING, State.SENT]
@@ -301,7 +301,7 @@ def test_a_broken_hook_reaches_nobody(queue_url: str, monkeypatch: pytest.Monkey
     def fail(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(at_commit, "settle", fail)
+    monkeypatch.setattr(after_commit, "results_of", fail)
     assert produce().state == State.SENDING  # Until the lease ends.
 
 
@@ -352,7 +352,7 @@ def test_no_transaction_is_open_while_sqs_is_asked(
         seen.append(connection.in_atomic_block)
         return sending.send_batch(*args)
 
-    monkeypatch.setattr(at_commit, "send_batch", look)
+    monkeypatch.setattr(after_commit, "send_batch", look)
     with transaction.atomic():
         produce()
     assert seen == [False]

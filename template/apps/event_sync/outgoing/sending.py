@@ -1,6 +1,5 @@
-"""One request to SQS, and what its answer means for each event in it."""
+"""One request to SQS, and what its response means for each event in it."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -8,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from structlog import get_logger
 
-from apps.event_sync.messages import Message
 from apps.event_sync.models import EventSync
-from apps.event_sync.outbox import Failed, Sent
+from apps.event_sync.outgoing.messages import Message
+from apps.event_sync.outgoing.outbox import Failed, Sent
+from apps.event_sync.outgoing.retry import MAX_ATTEMPTS, wait_after_refusal, wait_if_unknown
 from common.sqs.sqs_sync import error_code, is_fifo, is_temporary
 from common.tracebacks import describe_error
 
@@ -19,39 +19,30 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-# Refusals until an event is dead. The waits between them double from 10 seconds to an hour:
-# together a good 5 hours, in which somebody may mend what is wrong with it.
-MAX_ATTEMPTS = 12
-FIRST_WAIT = 10
-LONGEST_WAIT = 3600
-
-# Seconds until SQS is asked again about what it neither took nor refused.
-SHORT_WAIT = 5
-
-# A request that SQS refuses as a whole because of a message in it. Any other error is an
-# outage for us: of the network, of SQS, of our credentials or of the queue.
+# SQS refuses a whole request because of one message in it. Any other error is an outage: of the
+# network, SQS, our credentials or the queue.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 BLAMES_A_MESSAGE = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 
 
 @dataclass(slots=True)
 class Answer:
-    """What became of the messages of a request, by the event's id."""
+    """The results of a request, by event id."""
 
-    taken: dict[int, str] = field(default_factory=dict)
-    """The ids that SQS gave."""
+    accepted: dict[int, str] = field(default_factory=dict)
+    """Ids of the messages in SQS."""
     refused: dict[int, str] = field(default_factory=dict)
-    """Why SQS will not take them as they are: this counts as an attempt."""
-    put_off: dict[int, str] = field(default_factory=dict)
-    """Why nobody knows, or why SQS could not: this does not count."""
+    """Why SQS does not accept the message. Counts as an attempt."""
+    unknown: dict[int, str] = field(default_factory=dict)
+    """Why it is not known whether SQS has the message, or why SQS failed. Not an attempt."""
     out_of_turn: dict[int, str] = field(default_factory=dict)
-    """The ids that SQS gave to events before an earlier one of their group was taken."""
+    """Ids of messages that SQS accepted before an earlier one of their group."""
     outage: str = ""
-    """Why there is no use in sending others now."""
+    """Why no other event can be sent now."""
 
 
 def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) -> Answer:
-    """Send up to 10 messages in one request. It never raises: the answer tells what failed."""
+    """Send up to 10 messages in one request. Never raises: the answer contains the errors."""
     fifo = is_fifo(queue_url)
     try:
         entries: Any = [_entry(message, fifo=fifo) for message in batch]
@@ -68,26 +59,21 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
         reason = describe_error(error)
     else:
         return _in_order(answer, batch) if fifo else answer
-    return Answer(put_off=dict.fromkeys(_ids(batch), reason), outage=reason)
+    return Answer(unknown=dict.fromkeys(_ids(batch), reason), outage=reason)
 
 
-def settle(events: Sequence[EventSync], answer: Answer) -> tuple[list[Sent], list[Failed]]:
-    """Say what is to be noted of each claimed event."""
+def results_of(events: Sequence[EventSync], answer: Answer) -> tuple[list[Sent], list[Failed]]:
+    """Return what to record for each claimed event."""
     sent = []
     failed = []
     for event in events:
-        if message_id := answer.taken.get(event.pk):
+        if message_id := answer.accepted.get(event.pk):
             sent.append(Sent(event_id=event.pk, lease=event.lease, message_id=message_id))
         elif event.pk in answer.refused:
             failed.append(_refused(event, answer.refused[event.pk]))
         else:
-            failed.append(_put_off(event, answer))
+            failed.append(_unknown(event, answer))
     return sent, failed
-
-
-def jitter(seconds: float) -> float:
-    """Spread a wait over its second half, so that what failed together comes back apart."""
-    return seconds * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
 def _entry(message: Message, *, fifo: bool) -> dict[str, str]:
@@ -99,61 +85,63 @@ def _entry(message: Message, *, fifo: bool) -> dict[str, str]:
 
 
 def _read(response: Any, batch: Sequence[Message]) -> Answer:
-    """Believe what SQS says of each message, and nothing of those that it does not mention."""
+    """Read the results. Messages that SQS does not mention are unknown."""
     answer = Answer()
     for entry in response.get("Successful", []):
         if entry.get("MessageId"):
-            answer.taken[int(entry["Id"])] = entry["MessageId"]
+            answer.accepted[int(entry["Id"])] = entry["MessageId"]
     for entry in response.get("Failed", []):
         event_id = int(entry["Id"])
         reason = f"{entry.get('Code', '')}: {entry.get('Message', '')}"
-        # By the code: SQS calls it the sender's fault, too, that there was too much to do.
+        # By its code: SQS reports throttling as the sender's fault as well.
         if is_temporary(error_code(entry)):
-            answer.put_off[event_id] = answer.outage = reason
+            answer.unknown[event_id] = answer.outage = reason
         else:
             answer.refused[event_id] = reason
     for event_id in _ids(batch):
-        if not (event_id in answer.taken or event_id in answer.refused):
-            answer.put_off.setdefault(event_id, "SQS answered without an id of the message")
+        if not (event_id in answer.accepted or event_id in answer.refused):
+            answer.unknown.setdefault(event_id, "SQS responded without the id of the message")
     return answer
 
 
 def _in_order(answer: Answer, batch: Sequence[Message]) -> Answer:
-    """Have what SQS took before an earlier message of its group sent once more, after that one."""
+    """Send messages again that SQS accepted before an earlier one of their group."""
     stopped = set()
     for message in batch:
-        if message.event_id not in answer.taken:
+        if message.event_id not in answer.accepted:
             stopped.add(message.group)
         elif message.group in stopped:
-            answer.out_of_turn[message.event_id] = answer.taken.pop(message.event_id)
-            answer.put_off[message.event_id] = "SQS took it before an earlier event of its object"
+            answer.out_of_turn[message.event_id] = answer.accepted.pop(message.event_id)
+            answer.unknown[message.event_id] = (
+                "SQS accepted it before an earlier event of its object"
+            )
     return answer
 
 
 def _single_out(
     client: "SQSClient", queue_url: str, batch: Sequence[Message], *, reason: str
 ) -> Answer:
-    """Find the message that SQS does not want: halve the batch until it is alone."""
+    """Find the message that SQS refuses: halve the batch until it is the only one."""
     if len(batch) == 1:
         return Answer(refused={batch[0].event_id: reason})
     middle = len(batch) // 2
     answer = send_batch(client, queue_url, batch[:middle])
     rest = batch[middle:]
     if answer.outage:
-        answer.put_off |= dict.fromkeys(_ids(rest), answer.outage)
+        answer.unknown |= dict.fromkeys(_ids(rest), answer.outage)
         return answer
     if is_fifo(queue_url):
         stopped = {
-            message.group for message in batch[:middle] if message.event_id not in answer.taken
+            message.group for message in batch[:middle] if message.event_id not in answer.accepted
         }
         behind = [message for message in rest if message.group in stopped]
-        answer.put_off |= dict.fromkeys(_ids(behind), "It waits for an earlier event of its object")
+        answer.unknown |= dict.fromkeys(_ids(behind), "Waits for an earlier event of its object")
         rest = [message for message in rest if message.group not in stopped]
     if rest:
         second = send_batch(client, queue_url, rest)
-        answer.taken |= second.taken
+        answer.accepted |= second.accepted
         answer.refused |= second.refused
-        answer.put_off |= second.put_off
+        answer.unknown |= second.unknown
         answer.out_of_turn |= second.out_of_turn
         answer.outage = second.outage
     return answer
@@ -166,16 +154,16 @@ def _refused(event: EventSync, reason: str) -> Failed:
         lease=event.lease,
         dead=attempts >= MAX_ATTEMPTS,
         attempts=attempts,
-        wait=jitter(min(FIRST_WAIT * 2 ** (attempts - 1), LONGEST_WAIT)),
+        wait=wait_after_refusal(attempts),
         message_id=event.message_id,
         error=reason[:1000],
         remark=f"Attempt {attempts} was refused. {reason[:1000]}\n",
     )
 
 
-def _put_off(event: EventSync, answer: Answer) -> Failed:
-    # In an outage the sender waits as a whole; what it held is due for whoever is first again.
-    wait = 0 if answer.outage else jitter(SHORT_WAIT)
+def _unknown(event: EventSync, answer: Answer) -> Failed:
+    # In an outage the whole relay waits, so the event is due as soon as any relay can send again.
+    wait = 0 if answer.outage else wait_if_unknown()
     return Failed(
         event_id=event.pk,
         lease=event.lease,
@@ -183,7 +171,7 @@ def _put_off(event: EventSync, answer: Answer) -> Failed:
         attempts=event.attempts,
         wait=wait,
         message_id=answer.out_of_turn.get(event.pk, event.message_id),
-        error=answer.put_off.get(event.pk, "")[:1000],
+        error=answer.unknown.get(event.pk, "")[:1000],
         remark="",
     )
 

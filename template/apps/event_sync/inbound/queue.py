@@ -1,15 +1,14 @@
-"""Take other services' confirmations from a queue, where they do not come over HTTP.
+"""Process confirmations of other services from a queue.
 
-A message is deleted once its effect is committed; a crash between the two brings it again, and
-``ConsumerMsg`` knows it. What fails stays in the queue: SQS counts how often it was received, and
-moves it to the dead-letter queue after as many times as its redrive policy says. Until then each
-failure hides it for longer. In a FIFO queue it also holds back what comes after it in its group.
+A message is deleted after its effect is committed. If the process dies in between, the message
+arrives again, and ``ConsumerMsg`` recognizes it. A message that fails stays in the queue, hidden
+for longer after each failure, until SQS moves it to the dead-letter queue (redrive policy). In a
+FIFO queue it holds back the later messages of its group.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
 """
 
 import json
-import random
 import threading
 import time
 from collections import Counter
@@ -27,7 +26,8 @@ from apps.event_sync.api.serializers import ConfirmationSerializer
 from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
-from apps.event_sync.stopping import Stopped, StopSignals
+from apps.event_sync.stopping import Stop, Stopped
+from common.backoff import backoff
 from common.drf.health import check_database
 from common.sqs.sqs_sync import error_code, is_temporary, sqs_client
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-# Seconds, all of them. SQS waits at most 20 for a message.
+# All in seconds. SQS waits at most 20 for a message.
 LONG_POLL = 20
-# How long a message stays hidden after its last sign of life: a crash delays it by that much.
+# How long a message stays hidden after the last heartbeat of its consumer.
 VISIBILITY = 60
 FIRST_DELAY, LONGEST_DELAY = 10, 15 * 60
 FIRST_PAUSE, LONGEST_PAUSE = 1, 30
@@ -50,7 +50,7 @@ type Outcome = Literal["processed", "refused", "failed", "released"]
 
 
 def read_body(body: str) -> ConsumerMsg:
-    """Return the confirmation in a message: as the API takes it, or in the envelope of ours.
+    """Return the confirmation in a message: the body of the API call, with or without our envelope.
 
     Raises ``ValidationError`` for anything else.
     """
@@ -64,17 +64,17 @@ def read_body(body: str) -> ConsumerMsg:
 
 
 class Consumer:
-    """Reads one queue, message by message; for more at once, start it more than once."""
+    """Processes the messages of one queue one by one. Start several for more throughput."""
 
     def __init__(
         self,
         queue_url: str,
-        stop: StopSignals,
+        stop: Stop,
         *,
         long_poll: int = LONG_POLL,
         visibility: int = VISIBILITY,
     ) -> None:
-        """``long_poll`` and ``visibility`` are seconds, as the constants above explain them."""
+        """``long_poll`` and ``visibility`` are in seconds."""
         self._queue_url = queue_url
         self._stop = stop
         self._long_poll = long_poll
@@ -82,15 +82,15 @@ class Consumer:
         self._client = sqs_client(queue_url)
         self._poller = sqs_client(queue_url, read_timeout=long_poll + 10)
         self._outages = 0
-        # Groups of a FIFO queue whose first message failed, and until when we are careful.
+        # Groups of a FIFO queue whose first message failed, and when to forget that.
         self._held_up: dict[str, float] = {}
 
     def run(self, *, until_empty: bool = False) -> Counter[Outcome]:
-        """Handle messages until a signal comes, or there are none; return what came of them."""
+        """Process messages until the process is to stop, or the queue is empty. Return the outcomes."""
         outcomes: Counter[Outcome] = Counter()
         logger.info("event_sync_consumer_started", queue_url=self._queue_url)
         try:
-            self._look_for_dead_letter_queue()
+            self._warn_without_dead_letter_queue()
             while not self._stop.requested:
                 messages = self._receive()
                 outcomes += self.handle(messages)
@@ -102,25 +102,25 @@ class Consumer:
         return outcomes
 
     def handle(self, messages: list["MessageTypeDef"]) -> Counter[Outcome]:
-        """Handle, one by one, what was received together, and say what came of it.
+        """Process the messages of one request, and return their outcomes.
 
-        A message is "processed", "refused" (it will never do), "failed" (it may, later), or
-        "released": not looked at, for us or for another to take next.
+        "refused" messages can never be processed, "failed" ones are retried, and "released" ones
+        were not looked at and can be received again at once.
         """
         if not messages:
             return Counter()
         groups: set[str] = set()
-        with self._kept_hidden(messages):
-            outcomes = [self._handle_in_turn(message, groups) for message in messages]
-        self._settle(zip(messages, outcomes, strict=True))
+        with self._heartbeat(messages):
+            outcomes = [self._process_in_order(message, groups) for message in messages]
+        self._finish(zip(messages, outcomes, strict=True))
         if "failed" in outcomes:
             self._await_database()
         close_old_connections()
         logger.info("event_sync_messages_handled", outcomes=dict(Counter(outcomes)))
         return Counter(outcomes)
 
-    def _handle_in_turn(self, message: "MessageTypeDef", stopped_groups: set[str]) -> Outcome:
-        """Handle a message, unless an earlier one of its group was not processed."""
+    def _process_in_order(self, message: "MessageTypeDef", stopped_groups: set[str]) -> Outcome:
+        """Process a message, unless an earlier one of its group was not processed."""
         group = message.get("Attributes", {}).get("MessageGroupId", "")
         if self._stop.requested or group in stopped_groups:
             return "released"
@@ -136,7 +136,7 @@ class Consumer:
         return outcome
 
     def _receive(self) -> list["MessageTypeDef"]:
-        """Wait for messages; none where none came in time, or SQS is not to be reached."""
+        """Wait for messages. Return none if none arrive in time or SQS is not available."""
         try:
             with self._stop.waiting():
                 answer = self._poller.receive_message(
@@ -154,17 +154,17 @@ class Consumer:
         return answer.get("Messages", [])
 
     def _batch_size(self) -> int:
-        """Return how many messages to take: one where a FIFO queue holds a group that fails.
+        """Return how many messages to receive: one while a group of a FIFO queue fails.
 
-        SQS counts every message that it hands out. Those behind one that fails would be handed
-        out with it each time, and reach the dead-letter queue with it, though nobody tried them.
+        SQS counts how often it delivers a message. The messages behind one that fails would be
+        delivered with it each time, and end up in the dead-letter queue without an attempt.
         """
         now = time.monotonic()
         self._held_up = {group: until for group, until in self._held_up.items() if until > now}
         return 1 if self._held_up else MAX_BATCH
 
-    def _settle(self, handled: Iterable[tuple["MessageTypeDef", Outcome]]) -> None:
-        """Delete what is processed; hide the rest for as long as it is to wait."""
+    def _finish(self, handled: Iterable[tuple["MessageTypeDef", Outcome]]) -> None:
+        """Delete the processed messages, and hide the others until they are due."""
         done, waits = [], []
         for message, outcome in handled:
             if outcome == "processed":
@@ -175,12 +175,12 @@ class Consumer:
         self._hide(waits)
 
     def _delete(self, messages: list["MessageTypeDef"]) -> None:
-        """Delete messages. One that stays comes again, and changes nothing then."""
+        """Delete messages. One that stays is received again, without effect."""
         entries = [{"ReceiptHandle": message["ReceiptHandle"]} for message in messages]
         self._request("delete_message_batch", entries, failure="event_sync_messages_not_deleted")
 
     def _hide(self, waits: list[tuple["MessageTypeDef", int]]) -> None:
-        """Hide messages for so many seconds from now; if that fails, the last time stays."""
+        """Hide messages for a number of seconds from now."""
         entries = [
             {"ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": seconds}
             for message, seconds in waits
@@ -196,13 +196,13 @@ class Consumer:
         *,
         failure: str,
     ) -> None:
-        """Send a batch, and again what SQS could not do for now, a few times."""
+        """Send a batch request, and retry the entries that failed for a reason that may pass."""
         waiting = {str(number): {"Id": str(number)} | entry for number, entry in enumerate(entries)}
         for attempt in range(ATTEMPTS):
             if not waiting:
                 return
             if attempt:
-                time.sleep(random.uniform(0.1, 0.2) * 2**attempt)  # noqa: S311 - no secret
+                time.sleep(backoff(attempt, first=0.4, longest=0.8))
             call: Any = getattr(self._client, operation)
             try:
                 answer = call(QueueUrl=self._queue_url, Entries=list(waiting.values()))
@@ -212,7 +212,7 @@ class Consumer:
             failures = answer.get("Failed", [])
             if failures:
                 logger.warning(failure, failures=failures)
-            # A receipt that is too old gets no younger.
+            # An expired receipt handle, for example, is not retried.
             waiting = {
                 entry["Id"]: waiting[entry["Id"]]
                 for entry in failures
@@ -220,8 +220,8 @@ class Consumer:
             }
 
     @contextmanager
-    def _kept_hidden(self, messages: list["MessageTypeDef"]) -> Iterator[None]:
-        """Have no other consumer get these messages while the block runs, however long."""
+    def _heartbeat(self, messages: list["MessageTypeDef"]) -> Iterator[None]:
+        """Extend the visibility timeout of these messages while the block runs (heartbeat)."""
         over = threading.Event()
 
         def beat() -> None:
@@ -237,9 +237,9 @@ class Consumer:
             thread.join()
 
     def _await_database(self) -> None:
-        """Take no more messages from the queue than those that came when the database went.
+        """Wait until the database is available again.
 
-        SQS would count each, and move it to the dead-letter queue for nothing.
+        SQS would count each message that fails meanwhile, and move it to the dead-letter queue.
         """
         aliases = {DEFAULT_DB_ALIAS, router.db_for_write(EventSync)}
         while not self._stop.requested and any(check_database(alias) != "ok" for alias in aliases):
@@ -247,13 +247,12 @@ class Consumer:
             self._pause()
 
     def _pause(self) -> None:
-        """Wait, for longer at each outage in a row, up to half a minute."""
-        longest = min(FIRST_PAUSE * 2**self._outages, LONGEST_PAUSE)
+        """Wait, longer after each outage in a row."""
         self._outages += 1
-        self._stop.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
+        self._stop.sleep(backoff(self._outages, first=FIRST_PAUSE, longest=LONGEST_PAUSE))
 
-    def _look_for_dead_letter_queue(self) -> None:
-        """Warn where messages that never do would stay until SQS forgets them."""
+    def _warn_without_dead_letter_queue(self) -> None:
+        """Warn if the queue has no dead-letter queue for messages that always fail."""
         try:
             answer = self._client.get_queue_attributes(
                 QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"]
@@ -266,7 +265,7 @@ class Consumer:
 
 
 def _handle(message: "MessageTypeDef") -> Outcome:
-    """Handle one message. Whatever is wrong with it, the others must go on."""
+    """Process one message. Whatever is wrong with it must not stop the others."""
     try:
         read_body(message.get("Body", "")).handle_msg_sync()
     except HandlerFailedError:
@@ -284,8 +283,6 @@ def _handle(message: "MessageTypeDef") -> Outcome:
 
 
 def _delay(message: "MessageTypeDef") -> int:
-    """Return for how many seconds to hide a message that was not processed."""
+    """Return the seconds to hide a message that was not processed."""
     received = int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1"))
-    delay = min(FIRST_DELAY * 2 ** min(received - 1, 10), LONGEST_DELAY)
-    # Up to a quarter more, so that what failed together does not come back together.
-    return int(delay * random.uniform(1, 1.25))  # noqa: S311 - no secret
+    return round(backoff(received, first=FIRST_DELAY, longest=LONGEST_DELAY))

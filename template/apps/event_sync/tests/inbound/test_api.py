@@ -19,7 +19,13 @@ from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.handlers import event_handler
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
-from apps.event_sync.tests.inbound import TYPE, confirmation, handled_by, make_event, refresh
+from apps.event_sync.tests.inbound.helpers import (
+    TYPE,
+    confirmation,
+    handled_by,
+    make_event,
+    refresh,
+)
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 

@@ -9,17 +9,15 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from apps.event_sync.checks import region_is_that_of_the_queue
-from apps.event_sync.messages import MAX_BYTES, Message, pack, pack_in_order
 from apps.event_sync.models import EventSync
-from apps.event_sync.sending import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    MAX_ATTEMPTS,
+from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
+from apps.event_sync.outgoing.retry import FIRST_WAIT, LONGEST_WAIT, MAX_ATTEMPTS
+from apps.event_sync.outgoing.sending import (
     Answer,
+    results_of,
     send_batch,
-    settle,
 )
-from apps.event_sync.tests.outgoing import Network
+from apps.event_sync.tests.outgoing.helpers import Network
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
     SqSManager,
@@ -69,7 +67,7 @@ def refuse(stub: Stubber, code: str) -> None:
 
 def test_all_taken(stub: Stubber) -> None:
     add(stub, said(taken=[1, 2]))
-    assert send(1, 2) == Answer(taken={1: "m1", 2: "m2"})
+    assert send(1, 2) == Answer(accepted={1: "m1", 2: "m2"})
 
 
 def test_partly_taken(stub: Stubber) -> None:
@@ -78,9 +76,9 @@ def test_partly_taken(stub: Stubber) -> None:
     odd = {"Id": "4", "SenderFault": False, "Code": "Unheard", "Message": "of"}
     add(stub, said(taken=[1], failed=[ours, theirs, odd]))
     assert send(1, 2, 3, 4) == Answer(
-        taken={1: "m1"},
+        accepted={1: "m1"},
         refused={2: "InvalidMessageContents: odd", 4: "Unheard: of"},
-        put_off={3: "InternalError: broken"},
+        unknown={3: "InternalError: broken"},
         outage="InternalError: broken",
     )
 
@@ -127,9 +125,9 @@ def test_an_entry_that_is_not_at_fault_does_not_count(
 ) -> None:
     add(stub, said(taken=[2], failed=[{"Id": "1", "SenderFault": sender_fault, "Code": code}]))
     answer = send(1, 2)
-    assert answer.put_off.keys() == {1}
+    assert answer.unknown.keys() == {1}
     assert answer.refused == {}
-    assert answer.taken.keys() == {2}
+    assert answer.accepted.keys() == {2}
     assert code in answer.outage, "the relay backs off"
 
 
@@ -138,7 +136,7 @@ def test_an_entry_that_is_not_at_fault_does_not_count(
 def test_an_entry_that_is_at_fault_counts(code: str, stub: Stubber, *, sender_fault: bool) -> None:
     add(stub, said(failed=[{"Id": "1", "SenderFault": sender_fault, "Code": code}]))
     answer = send(1)
-    assert (answer.put_off, answer.outage) == ({}, "")
+    assert (answer.unknown, answer.outage) == ({}, "")
     assert answer.refused.keys() == {1}
 
 
@@ -149,17 +147,17 @@ def test_the_rest_of_a_group_does_not_overtake_a_refused_message(stub: Stubber) 
     add(stub, said(taken=[1]))
     refuse(stub, "InvalidMessageContents")  # 2
     answer = send(1, 2, 3, 4, url=f"{URL}.fifo")
-    assert answer.taken.keys() == {1}
+    assert answer.accepted.keys() == {1}
     assert answer.refused.keys() == {2}
-    assert answer.put_off.keys() == {3, 4}
+    assert answer.unknown.keys() == {3, 4}
 
 
-def test_what_was_taken_out_of_turn_is_put_off_on_a_fifo_queue(stub: Stubber) -> None:
+def test_what_was_taken_out_of_turn_is_unknown_on_a_fifo_queue(stub: Stubber) -> None:
     broken = {"Id": "2", "Code": "InternalError"}
     add(stub, said(taken=[1, 3], failed=[broken]))
     answer = send(1, 2, 3, url=f"{URL}.fifo")
-    assert answer.taken.keys() == {1}
-    assert answer.put_off.keys() == {2, 3}
+    assert answer.accepted.keys() == {1}
+    assert answer.unknown.keys() == {2, 3}
     assert answer.out_of_turn == {3: "m3"}
 
 
@@ -170,8 +168,8 @@ def test_an_answer_without_ids(
     monkeypatch.setattr(stub, "_validate_response", lambda *args: None)
     add(stub, answer)
     sent = send(1, 2)
-    assert sent.put_off.keys() == {1, 2}
-    assert (sent.taken, sent.refused, sent.outage) == ({}, {}, "")
+    assert sent.unknown.keys() == {1, 2}
+    assert (sent.accepted, sent.refused, sent.outage) == ({}, {}, "")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +191,8 @@ def test_an_answer_without_ids(
 def test_an_outage_is_no_fault_of_the_events(stub: Stubber, code: str, status: int) -> None:
     stub.add_client_error("send_message_batch", code, "no", http_status_code=status)
     answer = send(1, 2)
-    assert (answer.taken, answer.refused) == ({}, {})
-    assert answer.put_off.keys() == {1, 2}
+    assert (answer.accepted, answer.refused) == ({}, {})
+    assert answer.unknown.keys() == {1, 2}
     assert code in answer.outage
 
 
@@ -208,17 +206,17 @@ def test_the_message_at_fault_is_singled_out(stub: Stubber, code: str) -> None:
     refuse(stub, code)  # 3
     add(stub, said(taken=[4]))
     answer = send(1, 2, 3, 4)
-    assert answer.taken.keys() == {1, 2, 4}
+    assert answer.accepted.keys() == {1, 2, 4}
     assert answer.refused.keys() == {3}
-    assert (answer.put_off, answer.outage) == ({}, "")
+    assert (answer.unknown, answer.outage) == ({}, "")
 
 
 def test_an_outage_while_it_is_singled_out(stub: Stubber) -> None:
     refuse(stub, "InvalidMessageContents")
     stub.add_client_error("send_message_batch", "ServiceUnavailable", http_status_code=503)
     answer = send(1, 2, 3, 4)
-    assert answer.put_off.keys() == {1, 2, 3, 4}
-    assert (answer.taken, answer.refused) == ({}, {})
+    assert answer.unknown.keys() == {1, 2, 3, 4}
+    assert (answer.accepted, answer.refused) == ({}, {})
     assert answer.outage
 
 
@@ -294,14 +292,14 @@ def event(attempts: int = 0) -> EventSync:
 
 
 def test_a_refusal_counts() -> None:
-    sent, (failed,) = settle([event(2)], Answer(refused={1: "odd"}))
+    sent, (failed,) = results_of([event(2)], Answer(refused={1: "odd"}))
     assert (sent, failed.attempts, failed.dead, failed.error) == ([], 3, False, "odd")
     assert failed.remark == "Attempt 3 was refused. odd\n"
 
 
 def test_waits_grow_and_are_spread() -> None:
     waits = [
-        {settle([event(attempts)], Answer(refused={1: "odd"}))[1][0].wait for _ in range(20)}
+        {results_of([event(attempts)], Answer(refused={1: "odd"}))[1][0].wait for _ in range(20)}
         for attempts in range(MAX_ATTEMPTS)
     ]
     assert all(len(spread) > 10 for spread in waits)
@@ -311,16 +309,16 @@ def test_waits_grow_and_are_spread() -> None:
 
 
 def test_the_last_refusal_is_the_end() -> None:
-    _sent, (failed,) = settle([event(MAX_ATTEMPTS - 2)], Answer(refused={1: "odd"}))
+    _sent, (failed,) = results_of([event(MAX_ATTEMPTS - 2)], Answer(refused={1: "odd"}))
     assert not failed.dead
-    _sent, (failed,) = settle([event(MAX_ATTEMPTS - 1)], Answer(refused={1: "odd"}))
+    _sent, (failed,) = results_of([event(MAX_ATTEMPTS - 1)], Answer(refused={1: "odd"}))
     assert failed.dead
 
 
 @pytest.mark.parametrize("outage", ["", "no answer"])
-def test_what_is_put_off_does_not_count(outage: str) -> None:
-    answer = Answer(put_off={1: "no answer"}, outage=outage)
-    _sent, (failed,) = settle([event(MAX_ATTEMPTS - 1)], answer)
+def test_what_is_unknown_does_not_count(outage: str) -> None:
+    answer = Answer(unknown={1: "no answer"}, outage=outage)
+    _sent, (failed,) = results_of([event(MAX_ATTEMPTS - 1)], answer)
     assert (failed.attempts, failed.dead, failed.remark) == (MAX_ATTEMPTS - 1, False, "")
     assert failed.error == "no answer"
     assert bool(failed.wait) == (not outage), "in an outage the relay waits, not the event"

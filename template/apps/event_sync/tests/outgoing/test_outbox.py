@@ -10,11 +10,11 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from apps.event_sync import outbox
 from apps.event_sync.models import EventSync
-from apps.event_sync.outbox import LEASE, Failed, Sent
-from apps.event_sync.status import Status, check_event_sync, get_status
-from apps.event_sync.tests.outgoing import State, states, store
+from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.outbox import LEASE, Failed, Sent
+from apps.event_sync.outgoing.status import Status, check_event_sync, get_status
+from apps.event_sync.tests.outgoing.helpers import State, states, store
 
 pytestmark = pytest.mark.django_db
 
@@ -95,13 +95,13 @@ def test_who_was_too_slow_changes_nothing_any_more() -> None:
     (slow,) = outbox.claim(10)
     pass_time(LEASE + 1)
     (quick,) = outbox.claim(10)
-    assert outbox.mark_sent([taken(slow)]) == 0
-    assert outbox.mark_failed([refused(slow)]) == 0
-    assert outbox.release([(slow.pk, slow.lease)]) == 0
+    assert outbox.record_sent([taken(slow)]) == 0
+    assert outbox.record_failed([refused(slow)]) == 0
+    outbox.release([slow])
     assert states(slow) == [State.SENDING]
-    assert outbox.mark_sent([taken(quick)]) == 1
+    assert outbox.record_sent([taken(quick)]) == 1
     # And when the event was sent meanwhile.
-    assert outbox.mark_failed([refused(slow)]) == 0
+    assert outbox.record_failed([refused(slow)]) == 0
     assert states(slow) == [State.SENT]
 
 
@@ -110,7 +110,7 @@ def test_marking_many() -> None:
         store(number)
     events = outbox.claim(10)
     sent, failed = [taken(event) for event in events[:2]], [refused(events[2])]
-    assert outbox.record_results(sent, failed, in_order=False) == 0
+    assert (outbox.record_sent(sent), outbox.record_failed(failed)) == (2, 1)
     assert states(*events) == [State.SENT, State.SENT, State.PENDING, State.SENDING]
     one, other = EventSync.objects.get(pk=events[1].pk), EventSync.objects.get(pk=events[2].pk)
     assert (one.message_id, one.lease, one.next_attempt_at) == (f"id-{one.pk}", "", None)
@@ -124,7 +124,7 @@ def test_marking_many() -> None:
 def test_the_dead_are_not_tried_any_more() -> None:
     store()
     (event,) = outbox.claim(10)
-    outbox.mark_failed([refused(event, dead=True)])
+    outbox.record_failed([refused(event, dead=True)])
     pass_time(10**6)
     assert outbox.claim(10) == []
     assert states(event) == [State.DEAD]
@@ -134,7 +134,7 @@ def test_every_refusal_is_in_the_log() -> None:
     store()
     for _attempt in range(2):
         (event,) = outbox.claim(10)
-        outbox.mark_failed([refused(event, wait=0)])
+        outbox.record_failed([refused(event, wait=0)])
     event.refresh_from_db()
     assert event.log == "It was refused.\n" * 2
 
@@ -142,7 +142,7 @@ def test_every_refusal_is_in_the_log() -> None:
 def test_what_is_given_back_is_due() -> None:
     store()
     (event,) = outbox.claim(10)
-    assert outbox.release([(event.pk, event.lease)]) == 1
+    outbox.release([event])
     assert outbox.claim(10) == [event]
 
 
@@ -158,7 +158,7 @@ def test_no_more_than_a_batch_of_an_object_is_claimed() -> None:
         claimed = outbox.claim(100, in_order=True)
         assert claimed == events[start : start + 10]
         assert outbox.claim(100, in_order=True) == [], "the first of its object is being sent"
-        outbox.mark_sent([taken(event) for event in claimed], in_order=True)
+        outbox.record_sent([taken(event) for event in claimed], in_order=True)
     assert not EventSync.objects.filter(blocked=True).exists()
 
 
@@ -171,16 +171,16 @@ def test_an_event_waits_for_an_earlier_one_of_its_object(*, only_the_second: boo
     assert outbox.claim(10, in_order=True, only=only) == ([] if only_the_second else [other])
     second.refresh_from_db()
     assert second.blocked
-    outbox.mark_failed([refused(claimed, wait=100)])
+    outbox.record_failed([refused(claimed, wait=100)])
     assert outbox.claim(10, in_order=True, only=only) == [], "the first of its object waits"
     pass_time(101)
     (again,) = outbox.claim(10, in_order=True, only=[first.pk])
-    outbox.mark_failed([refused(again, dead=True)])
+    outbox.record_failed([refused(again, dead=True)])
     assert outbox.claim(10, in_order=True, only=[second.pk]) == [], "the first of its object died"
     outbox.requeue(EventSync.objects.filter(pk=first.pk))
     (again,) = outbox.claim(10, in_order=True, only=[first.pk, second.pk])
     assert again == first
-    outbox.mark_sent([taken(again)], in_order=True)
+    outbox.record_sent([taken(again)], in_order=True)
     assert outbox.claim(10, in_order=True, only=[second.pk]) == [second]
 
 
@@ -201,7 +201,7 @@ def test_events_that_an_older_release_left_blocked_are_looked_at_again() -> None
     _first, second = store(1), store(1)
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == []
-    outbox.mark_sent([taken(claimed)], in_order=False)
+    outbox.record_sent([taken(claimed)], in_order=False)
     assert outbox.claim(10, in_order=True) == []
     outbox.unblock_all()
     assert outbox.claim(10, in_order=True) == [second]
@@ -212,7 +212,7 @@ def test_blocked_events_go_before_later_ones_of_other_objects() -> None:
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == []
     store(2)
-    outbox.mark_sent([taken(claimed)], in_order=True)
+    outbox.record_sent([taken(claimed)], in_order=True)
     assert claimed == first
     assert outbox.claim(1, in_order=True) == [second]
 
@@ -300,7 +300,7 @@ def test_many_claim_each_event_once(*, in_order: bool) -> None:
                 events = outbox.claim(5, in_order=in_order)
                 claims.extend(events)
                 if events:
-                    outbox.mark_sent([taken(event) for event in events], in_order=in_order)
+                    outbox.record_sent([taken(event) for event in events], in_order=in_order)
         finally:
             connection.close()
 
@@ -331,5 +331,5 @@ def test_events_from_before_the_blocked_column_keep_their_order() -> None:
     (claimed,) = outbox.claim(1, in_order=True)
     assert claimed.pk == again.pk
     assert outbox.claim(10, in_order=True) == []
-    outbox.mark_sent([taken(claimed)], in_order=True)
+    outbox.record_sent([taken(claimed)], in_order=True)
     assert [event.pk for event in outbox.claim(10, in_order=True)] == [second.pk]

@@ -3,9 +3,9 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from apps.event_sync import outbox
 from apps.event_sync.models import EventSync
-from apps.event_sync.tests.outgoing import State, states, store
+from apps.event_sync.outgoing import outbox
+from apps.event_sync.tests.outgoing.helpers import State, states, store
 from apps.user.tests.factories import make_user
 
 pytestmark = pytest.mark.django_db

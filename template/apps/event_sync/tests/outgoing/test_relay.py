@@ -17,10 +17,11 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from pytest_django import Settings
 
-from apps.event_sync import outbox, relay, sending
 from apps.event_sync.models import EventSync
-from apps.event_sync.relay import Relay
-from apps.event_sync.tests.outgoing import (
+from apps.event_sync.outgoing import outbox, relay, retry, sending
+from apps.event_sync.outgoing.relay import Relay
+from apps.event_sync.stopping import Stop
+from apps.event_sync.tests.outgoing.helpers import (
     PATIENCE,
     SLOW,
     Fault,
@@ -40,8 +41,8 @@ def run_once(
 ) -> dict[str, int]:
     """Let a relay send what is due, and return what it counted."""
     client = sqs_client(read_timeout=patience)
-    with Relay(queue_url, threads=threads, client=client) as one:
-        one.run_once()
+    one = Relay(queue_url, Stop(), threads=threads, client=client)
+    one.run(until_empty=True)
     return dict(one.counts)
 
 
@@ -71,7 +72,7 @@ def test_large_events(queue_url: str, sqs: Network) -> None:
 def test_an_outage_costs_no_attempt(fault: Fault, queue_url: str, sqs: Network) -> None:
     events = [store(number) for number in range(3)]
     sqs.fault = fault
-    for _run in range(relay.LONGEST_PAUSE):
+    for _run in range(retry.LONGEST_PAUSE):
         assert run_once(queue_url) == {"failed": 3}
     assert set(EventSync.objects.values_list("state", "attempts")) == {(State.PENDING, 0)}
     sqs.fault = ""
@@ -123,10 +124,10 @@ def test_a_relay_holds_nothing_while_sqs_is_down(
     for number in range(60):
         store(number)
     sqs.fault = "down"
-    with Relay(queue_url, threads=1) as one:
-        while not one.outage:
-            one._step()
+    one = Relay(queue_url, Stop(), threads=1)
+    while not one.outage:
         one._step()
+    one._step()
     assert EventSync.objects.filter(state=State.PENDING, lease="").count() == 60
 
 
@@ -246,8 +247,8 @@ def test_a_claim_that_is_too_old_is_given_back(
 ) -> None:
     store()
     monkeypatch.setattr(relay, "FRESH", -1)
-    with Relay(queue_url) as one:
-        one._step()
+    one = Relay(queue_url, Stop())
+    one._step()
     assert not one.counts
     assert received_ids(queue_url) == []
     assert set(EventSync.objects.values_list("state", "lease")) == {(State.PENDING, "")}
@@ -262,20 +263,21 @@ def running(queue_url: str) -> Iterator[Relay]:
 
     def work() -> None:
         try:
-            with Relay(queue_url, threads=2) as one:
-                started.append(one)
-                one.run()
+            one = Relay(queue_url, stop, threads=2)
+            started.append(one)
+            one.run()
         finally:
             connection.close()
 
     started: list[Relay] = []
+    stop = Stop()
     thread = threading.Thread(target=work)
     thread.start()
     wait_until(lambda: bool(started))
     try:
         yield started[0]
     finally:
-        started[0].stop()
+        stop.requested = True
         thread.join(10)
         assert not thread.is_alive()
 
@@ -297,7 +299,7 @@ def test_a_relay_that_starts_sends_what_an_older_release_left_blocked(fifo_url: 
     store(1)
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == [], "the second is blocked by the first"
-    outbox.mark_sent(
+    outbox.record_sent(
         [outbox.Sent(event_id=first.pk, lease=claimed.lease, message_id="m")], in_order=False
     )
     with running(fifo_url):
@@ -310,7 +312,6 @@ def test_events_leave_as_they_come(queue_url: str) -> None:
     with running(queue_url):
         for number in range(2):
             events.append(store(number))
-            call_command("event_sync_requeue", events[-1].pk, stdout=StringIO())  # It wakes it.
             wait_until(all_sent)
     assert received_ids(queue_url) == [event.pk for event in events]
 
@@ -336,12 +337,12 @@ def test_a_database_that_fails_for_a_while(queue_url: str, monkeypatch: pytest.M
         nonlocal failures
         failures += 1
         if failures == 3:
-            monkeypatch.setattr(outbox, "mark_sent", mark_sent)
+            monkeypatch.setattr(outbox, "record_sent", record_sent)
         raise OperationalError("gone")
 
-    mark_sent = outbox.mark_sent
+    record_sent = outbox.record_sent
     monkeypatch.setattr(relay, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(outbox, "mark_sent", fail)
+    monkeypatch.setattr(outbox, "record_sent", fail)
     event = store()
     with running(queue_url):
         wait_until(all_sent)
@@ -401,7 +402,7 @@ def test_once(queue_url: str, restored_signals: None) -> None:
 def test_once_without_sqs(queue_url: str, sqs: Network, restored_signals: None) -> None:
     store()
     sqs.fault = "down"
-    with pytest.raises(CommandError, match=r"SQS did not take the events.*503"):
+    with pytest.raises(CommandError, match=r"SQS is not available.*503"):
         run("event_sync_relay", "--once")
 
 
@@ -520,7 +521,7 @@ def test_setup_of_a_queue_that_exists(sqs: Network) -> None:
     url = sqs_client().create_queue(QueueName="older", Attributes=attributes)["QueueUrl"]
     remarks = StringIO()
     output = set_up("older", "--inbound", stderr=remarks)
-    assert "older takes messages of 262144 bytes at most" in remarks.getvalue()
+    assert "older accepts messages of at most 262144 bytes" in remarks.getvalue()
     assert f"SQS_INBOUND_QUEUE_URL={url}" in output
     found: Any = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
         "Attributes"
@@ -550,9 +551,9 @@ def test_requeue() -> None:
         store(2, state=State.DEAD, attempts=12),
         store(3, state=State.DEAD),
     )
-    assert run("event_sync_requeue", str(sent.pk), str(dead.pk)) == "2 to be sent again\n"
+    assert run("event_sync_requeue", str(sent.pk), str(dead.pk)) == "2 events will be sent again\n"
     assert states(sent, dead, other) == [State.PENDING, State.PENDING, State.DEAD]
-    assert run("event_sync_requeue", "--dead") == "1 to be sent again\n"
+    assert run("event_sync_requeue", "--dead") == "1 events will be sent again\n"
     assert outbox.claim(10) == [sent, dead, other]
 
 

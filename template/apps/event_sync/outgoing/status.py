@@ -1,4 +1,4 @@
-"""How the outbox is: for people who watch, and for what alarms them."""
+"""The state of the outbox, for monitoring."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,13 +13,13 @@ from common.drf.health import State
 
 logger = get_logger(__name__)
 
-# Seconds that an event may wait before readiness warns: well beyond what the relay needs.
+# Seconds that an event may wait before readiness reports a warning.
 LONGEST_WAIT = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Events that have not been sent, and how long the oldest has waited, in seconds."""
+    """Number of unsent events, and the age of the oldest one in seconds."""
 
     pending: int
     dead: int
@@ -27,7 +27,7 @@ class Status:
 
 
 def get_status() -> Status:
-    """Count what has not been sent, by the clock of the database."""
+    """Count the unsent events."""
     waiting = Q(state__in=EventSync.WAITING)
     age = ExpressionWrapper(Now() - Min("created", filter=waiting), DurationField())
     row = EventSync.objects.filter(sent__isnull=True).aggregate(
@@ -44,11 +44,11 @@ def get_status() -> Status:
 
 
 def check_event_sync() -> State:
-    """Warn where events are dead or have waited for too long: requests still come."""
+    """Return a warning if events are dead or have waited for too long. It is no reason for a 503."""
     late = Q(state__in=EventSync.WAITING, created__lt=Now() - timedelta(seconds=LONGEST_WAIT))
     dead = Q(state=EventSync.State.DEAD)
     try:
-        # Not counted: probes ask often, and one row says enough.
+        # exists(), not a count: probes are frequent.
         return (
             "warning" if EventSync.objects.filter(late | dead, sent__isnull=True).exists() else "ok"
         )

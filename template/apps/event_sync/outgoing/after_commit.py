@@ -1,0 +1,69 @@
+"""Send events as soon as their transaction commits, without waiting for the relay."""
+
+import threading
+from collections import deque
+
+from django.conf import settings
+from django.db import transaction
+
+from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.messages import MAX_BATCH, build_message, pack
+from apps.event_sync.outgoing.outage import Outage
+from apps.event_sync.outgoing.retry import WEB_PAUSE
+from apps.event_sync.outgoing.sending import results_of, send_batch
+from common.sqs.sqs_sync import is_fifo, sqs_client
+
+# Seconds that a web request waits for SQS at most.
+CONNECT_TIMEOUT = 1
+READ_TIMEOUT = 2
+
+
+class _Thread(threading.local):
+    """The events that this thread's transaction has stored.
+
+    Those of a transaction that was rolled back stay here, and are not found in the table.
+    """
+
+    def __init__(self) -> None:
+        self.event_ids: deque[int] = deque(maxlen=10 * MAX_BATCH)
+
+
+_thread = _Thread()
+outage = Outage("sqs")
+
+
+def send_after_commit(event_id: int) -> None:
+    """Send the stored event when this transaction commits, and never if it is rolled back."""
+    _thread.event_ids.append(event_id)
+    # robust: the row is stored and the relay will find it, so a failure here is not the caller's.
+    transaction.on_commit(_send_stored, using=outbox.outbox_connection().alias, robust=True)
+
+
+def _send_stored() -> None:
+    """Send the transaction's events in one request, and leave the rest to the relay.
+
+    The transaction's first hook does it for all. A savepoint that was rolled back took its hooks
+    and its rows with it.
+    """
+    event_ids = list(_thread.event_ids)
+    _thread.event_ids.clear()
+    queue_url = settings.SQS_QUEUE_URL
+    if not (event_ids and queue_url and settings.EVENT_SYNC_SEND_AT_COMMIT) or outage.remaining():
+        return
+    in_order = is_fifo(queue_url)
+    claimed = outbox.claim(MAX_BATCH, in_order=in_order, only=event_ids)
+    batch = next(pack(map(build_message, claimed)), [])
+    # Both are in the order of the ids: what did not fit into one request is at the end.
+    events, left = claimed[: len(batch)], claimed[len(batch) :]
+    outbox.release(left)
+    if not batch:
+        return
+    client = sqs_client(queue_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    answer = send_batch(client, queue_url, batch)
+    if answer.outage:
+        outage.begin(answer.outage, first=WEB_PAUSE, longest=WEB_PAUSE)
+    else:
+        outage.end()
+    sent, failed = results_of(events, answer)
+    outbox.record_sent(sent, in_order=in_order)
+    outbox.record_failed(failed)
