@@ -36,6 +36,8 @@ def development(template: Path, folder: Path, answers: Answers) -> Iterator[Cont
     """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
     slug = f"test-{secrets.token_hex(3)}"
     service = copy(template, folder / slug, project_slug=slug, **answers)
+    with (service / ".env").open("a") as env:
+        env.write("DJANGO_ALLOWED_HOSTS=api.example.com,127.0.0.1\nPORT=1\n")
     give(service)
     containers = Containers(service, answers, slug, "docker-compose.local.yml")
     try:
