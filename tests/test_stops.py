@@ -45,6 +45,7 @@ def client(path):
 clients = [threading.Thread(target=client, args=(path,)) for path in sys.argv[2:]]
 for thread in clients:
     thread.start()
+print(get("/api/v1/health/ready/"), flush=True)
 while (readiness := get("/api/v1/health/ready/")) == 200:
     time.sleep(0.1)
 not_ready.set()
@@ -121,10 +122,11 @@ def served(
 def test_a_stop_behind_a_load_balancer_fails_no_request(
     service: Path, variables: dict[str, str], server: str, processes: int
 ) -> None:
-    with served(service, variables, server, processes, pause=3) as (port, process):
+    with served(service, variables, server, processes, pause=5) as (port, process):
         client = [sys.executable, "-c", LOAD, str(port), *PATHS]
         with subprocess.Popen(client, stdout=subprocess.PIPE, text=True) as load:
-            time.sleep(2)
+            assert load.stdout
+            assert load.stdout.readline() == "200\n"
             process.terminate()
             readiness, responses = json.loads(load.communicate(timeout=60)[0])
         process.wait(30)
