@@ -86,7 +86,7 @@ def test_the_life_of_an_account(running: Containers) -> None:
     walk(Api(running.url, HTTPS), Mailbox(running).read, URL_BASE)
 
 
-def test_what_its_options_add(running: Containers) -> None:
+def test_each_option_works(running: Containers) -> None:
     ready = Api(running.url, HTTPS)("GET", "health/ready/").body
     expected = {"database": "ok"}
     if running.answers["use_channels"]:
@@ -100,17 +100,17 @@ def test_what_its_options_add(running: Containers) -> None:
     assert ready == {"status": "ok", "checks": expected}
 
 
-def test_its_settings_leave_nothing_to_say(running: Containers) -> None:
+def test_check_deploy_reports_no_issues(running: Containers) -> None:
     check = running.execute("python", "manage.py", "check", "--deploy", "--fail-level=INFO")
     assert "no issues (0 silenced)" in check
 
 
-def test_the_proxy_on_the_machine_is_counted(running: Containers) -> None:
+def test_one_proxy_is_counted_by_default(running: Containers) -> None:
     code = "from django.conf import settings; print(settings.NUM_PROXIES)"
     assert running.shell(code) == "1"
 
 
-def test_it_can_change_nothing(running: Containers) -> None:
+def test_a_container_can_only_write_to_tmp(running: Containers) -> None:
     assert running.execute("id", "-u").strip() == "10001"
     for path in ("/app/api_core/x", "/opt/venv/x", "/etc/x", "/app/staticfiles/x"):
         with pytest.raises(pytest.fail.Exception, match="Read-only file system"):
@@ -142,7 +142,7 @@ def test_a_stop_fails_no_request(running: Containers) -> None:
     running.up("web")
 
 
-def test_new_containers_find_the_data(running: Containers) -> None:
+def test_data_survives_new_containers(running: Containers) -> None:
     create = "from apps.user.models import User; User(email='old@example.com', password='!').save()"
     running.shell(create)
     before = running.container("web")
@@ -191,7 +191,7 @@ def test_a_missing_variable_is_named_in_one_line(image: Containers, role: str) -
         assert (ended.returncode, ended.stdout + ended.stderr) == (1, fault)
 
 
-def test_a_database_that_never_answers(image: Containers) -> None:
+def test_a_container_exits_if_the_database_never_answers(image: Containers) -> None:
     given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/db"}
     ended = start(image, **given, DATABASE_WAIT="2")
     assert ended.returncode == 1
@@ -201,7 +201,7 @@ def test_a_database_that_never_answers(image: Containers) -> None:
     assert "secret" not in ended.stderr
 
 
-def test_a_stop_while_it_waits_for_the_database(image: Containers) -> None:
+def test_a_container_stops_while_it_waits_for_the_database(image: Containers) -> None:
     given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/db"}
     options = [f"--env={name}={value}" for name, value in given.items()]
     folder = image.service
@@ -217,19 +217,19 @@ def test_a_stop_while_it_waits_for_the_database(image: Containers) -> None:
         run("docker", "rm", "--force", container, cwd=folder)
 
 
-def test_any_command_of_the_service(image: Containers) -> None:
+def test_the_image_runs_any_command(image: Containers) -> None:
     ended = start(image, "manage", "check", **variables(DEFAULTS))
     assert "no issues" in ended.stdout
     assert start(image, "python", "-c", "print(6 * 7)").stdout == "42\n"
 
 
-def test_no_tools_of_the_build_are_left(image: Containers) -> None:
+def test_the_image_contains_no_build_tools(image: Containers) -> None:
     tools = "for name in gcc cc make git curl wget; do command -v $name; done; true"
     assert start(image, "sh", "-c", tools).stdout == ""
     assert start(image, "python", "-m", "pip", "--version").returncode == 1
 
 
-def test_the_health_of_a_server_that_does_not_answer(image: Containers) -> None:
+def test_the_health_check_fails_if_the_server_does_not_answer(image: Containers) -> None:
     ended = start(image, "python", "docker/healthcheck.py", PORT="1")
     assert ended.returncode == 1
 
@@ -298,7 +298,7 @@ echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
 """
 
 
-def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_path: Path) -> None:
+def test_outdated_static_files_in_a_volume_are_replaced(template: Path, short_path: Path) -> None:
     answers = DEFAULTS | {"database": "sqlite"}
     with production(template, short_path, answers) as containers:
         more = {
@@ -337,7 +337,9 @@ http {
 """
 
 
-def test_replicas_behind_nginx(template: Path, short_path: Path) -> None:
+def test_replicas_share_requests_and_websockets_behind_nginx(
+    template: Path, short_path: Path
+) -> None:
     """Two containers serve every call and every WebSocket of a client together."""
     page = (ROOT / "docs/websockets.md").read_text()
     (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
