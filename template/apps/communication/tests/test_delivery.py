@@ -4,8 +4,9 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,18 +14,21 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.tasks import task_backends
+from django.tasks import TaskResultStatus, task_backends
 from django.utils import timezone, translation
+from django_tasks_db.models import DBTaskResult
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from apps.communication import services, tasks
+from apps.communication import tasks
 from apps.communication.kinds import UnknownEmailKindError
-from apps.communication.models import Email, EmailQuerySet, EmailTemplate
+from apps.communication.models import Email, EmailTemplate
 from apps.communication.services import queue_email, requeue_emails
-from apps.communication.tasks import LEASE, MAX_ATTEMPTS, send_due_emails
+from apps.communication.tasks import LEASE, MAX_ATTEMPTS, deliver_email, send_due_emails
 from apps.communication.tests.conftest import Clock
 
 pytestmark = pytest.mark.usefixtures("greeting_text")
+
+type Worker = Callable[[], object]
 
 State = Email.State
 DOWN = {"default": {"BACKEND": "apps.communication.tests.test_delivery.DownBackend"}}
@@ -48,8 +52,19 @@ def queue(number: int = 0, **fields: Any) -> Email:
     return email
 
 
+def state_of(email: Email) -> str:
+    return Email.objects.values_list("state", flat=True).get(pk=email.pk)
+
+
 def addresses(outbox: Sequence[EmailMessage]) -> list[str]:
     return [message.to[0] for message in outbox]
+
+
+@pytest.fixture
+def worker(transactional_db: None, settings: Settings) -> Worker:
+    """Store tasks as in production. The returned function runs those that are due."""
+    settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+    return partial(call_command, "db_worker", batch=True, startup_delay=False)
 
 
 # Queueing
@@ -79,27 +94,16 @@ def test_an_e_mail_leaves_after_the_commit(
     ]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_what_is_rolled_back_is_never_sent(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_an_email_and_its_tasks_are_stored_with_the_transaction(worker: Worker) -> None:
     with transaction.atomic():
         queue()
+        assert DBTaskResult.objects.count() == 2
         transaction.set_rollback(True)
-    send_due_emails.call()
-    assert not mailoutbox
     assert not Email.objects.exists()
-
-
-def test_no_request_fails_because_the_wake_up_does(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken() -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(services, "wake_up", broken)
-    with django_capture_on_commit_callbacks(execute=True):
-        email = queue()
-    assert Email.objects.due(timezone.now()).get() == email
+    assert not DBTaskResult.objects.exists()
+    queue()
+    worker()
+    assert Email.objects.get().state == State.SENT
 
 
 def test_the_log_holds_neither_text_nor_link(mailoutbox: Sequence[EmailMessage]) -> None:
@@ -227,19 +231,10 @@ def test_attempts_end_and_the_failure_stays_visible(clock: Clock, settings: Sett
             waits.append(clock.now - before)
     assert (email.state, email.next_attempt_at) == (State.FAILED, None)
     assert email.last_error == "TimeoutError: timed out"
-    assert timedelta(seconds=30) <= waits[0] <= timedelta(minutes=1)
+    assert timedelta(minutes=2) <= waits[0] <= timedelta(minutes=4)
     assert timedelta(hours=3) <= waits[-1] <= timedelta(hours=6)
     assert len(waits) == MAX_ATTEMPTS - 1
     assert send_due_emails.call() == {}
-
-
-def test_a_dead_server_costs_one_time_out_a_run(settings: Settings) -> None:
-    settings.MAILERS = DOWN
-    DownBackend.opened = 0
-    for number in range(5):
-        queue(number)
-    assert send_due_emails.call() == {State.QUEUED: 5}
-    assert DownBackend.opened == 1
 
 
 def test_what_fails_together_does_not_come_back_together(clock: Clock, settings: Settings) -> None:
@@ -250,53 +245,31 @@ def test_what_fails_together_does_not_come_back_together(clock: Clock, settings:
     assert len(set(Email.objects.values_list("next_attempt_at", flat=True))) == 10
 
 
-def test_each_retry_wakes_a_worker(settings: Settings, clock: Clock) -> None:
-    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
-    settings.MAILERS = DOWN
+def test_a_worker_retries_without_cron(clock: Clock, settings: Settings, worker: Worker) -> None:
+    working, settings.MAILERS = settings.MAILERS, DOWN
     email = queue()
-    send_due_emails.call()
+    for attempts in range(1, 4):
+        worker()
+        email.refresh_from_db()
+        assert (email.state, email.attempts) == (State.QUEUED, attempts)
+        assert email.next_attempt_at is not None
+        clock.now = max(email.next_attempt_at, clock.now + LEASE)
+    settings.MAILERS = working
+    worker()
     email.refresh_from_db()
-    tasks = [result.task for result in task_backends["default"].results]  # type: ignore[attr-defined]
-    assert {task.module_path for task in tasks} == {"apps.communication.tasks.send_due_emails"}
-    # One for the case that this worker is killed, one for the retry.
-    assert [task.run_after for task in tasks] == [clock.now + 2 * LEASE, email.next_attempt_at]
+    assert (email.state, email.attempts) == (State.SENT, 4)
 
 
-def test_a_run_that_takes_long_stays_watched(
-    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_lets_new_tasks_pass(settings: Settings) -> None:
     settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
-    monkeypatch.setattr(EmailBackend, "open", lambda self: clock.advance(minutes=4))
-    start = clock.now
-    for number in range(6):
-        queue(number)
-    send_due_emails.call()
-    results = task_backends["default"].results  # type: ignore[attr-defined]
-    watched = [(result.task.run_after - start) / LEASE for result in results]
-    assert watched == [2, 3.2]
+    email = queue()
+    now, later = (result.task for result in task_backends["default"].results)  # type: ignore[attr-defined]
+    assert now.priority > later.priority
+    assert (now.run_after, later.module_path) == (None, "apps.communication.tasks.deliver_email")
+    assert later.run_after - email.created_at >= LEASE
 
 
 # Several workers
-
-
-def test_of_two_workers_that_see_the_same_e_mail_one_takes_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    email = queue()
-    taken = []
-    first = EmailQuerySet.first
-
-    def slow_first(queryset: EmailQuerySet) -> Email | None:
-        row = first(queryset)
-        monkeypatch.setattr(EmailQuerySet, "first", first)
-        taken.append(tasks._claim_next())
-        return row
-
-    monkeypatch.setattr(EmailQuerySet, "first", slow_first)
-    taken.append(tasks._claim_next())
-    assert taken == [email, None]
-    email.refresh_from_db()
-    assert email.attempts == 1
 
 
 def test_what_one_worker_sends_no_other_sends(
@@ -316,37 +289,70 @@ def test_what_one_worker_sends_no_other_sends(
     assert addresses(mailoutbox) == ["1@example.com", "2@example.com", "0@example.com"]
 
 
-def test_a_killed_worker_loses_nothing(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, mailoutbox: Sequence[EmailMessage]
+def test_an_email_whose_worker_is_killed_while_sending_is_sent_later(
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    worker: Worker,
+    mailoutbox: Sequence[EmailMessage],
 ) -> None:
-    def killed(*args: object) -> int:
+    def kill(*args: object) -> int:
         raise SystemExit
 
     email = queue()
     with monkeypatch.context() as patch:
-        patch.setattr(EmailBackend, "send_messages", killed)
-        with pytest.raises(SystemExit):
-            send_due_emails.call()
+        patch.setattr(EmailBackend, "send_messages", kill)
+        worker()
     email.refresh_from_db()
     assert email.state == State.SENDING
     clock.now += LEASE - timedelta(seconds=1)
-    assert send_due_emails.call() == {}
+    worker()
+    assert not mailoutbox
     clock.advance(seconds=1)
-    assert send_due_emails.call() == {State.SENT: 1}
+    worker()
     email.refresh_from_db()
-    assert email.attempts == 2
+    assert (email.state, email.attempts) == (State.SENT, 2)
     assert len(mailoutbox) == 1
 
 
-def test_a_worker_that_took_too_long_changes_nothing_any_more(clock: Clock) -> None:
+def test_an_email_whose_worker_is_killed_before_it_starts_is_sent_later(
+    clock: Clock, worker: Worker, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    queue()
+    DBTaskResult.objects.ready().update(status=TaskResultStatus.RUNNING)
+    worker()
+    assert not mailoutbox
+    clock.now += LEASE
+    worker()
+    assert len(mailoutbox) == 1
+
+
+def test_an_email_that_stops_its_worker_each_time_fails(clock: Clock) -> None:
+    email = queue(attempts=MAX_ATTEMPTS, state=State.SENDING, next_attempt_at=clock.now)
+    assert deliver_email.call(email.pk) == State.FAILED
+    email.refresh_from_db()
+    assert email.last_error == "Every attempt was interrupted."
+
+
+def test_a_worker_that_took_too_long_changes_nothing(clock: Clock) -> None:
     email = queue()
-    slow = tasks._claim_next()
+    slow = tasks._claim(email.pk)
     assert slow is not None
     clock.now += LEASE
     assert send_due_emails.call() == {State.SENT: 1}
     tasks._record_failure(slow, TimeoutError(), permanent=False)
     email.refresh_from_db()
     assert (email.state, email.last_error) == (State.SENT, "")
+
+
+def test_an_email_that_is_not_due_is_looked_at_again(clock: Clock, worker: Worker) -> None:
+    email = queue(next_attempt_at=clock.now + timedelta(hours=1))
+    worker()
+    clock.advance(minutes=59)
+    worker()
+    assert state_of(email) == State.QUEUED
+    clock.advance(minutes=1)
+    worker()
+    assert state_of(email) == State.SENT
 
 
 def test_no_transaction_is_open_while_smtp_is_spoken(
