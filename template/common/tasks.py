@@ -22,7 +22,7 @@ class DevelopmentBackend(DatabaseBackend):
         self._immediate = ImmediateBackend(alias, params)
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
-        result = super().enqueue(task, args, kwargs)
+        result: Any = super().enqueue(task, args, kwargs)
         if not task.run_after:
             transaction.on_commit(lambda: self._run(result))
         return result

@@ -47,12 +47,14 @@ def render_text(text: Text, language: str, values: Mapping[str, object]) -> Rend
         html = render_to_string(
             "communication/email/layout.html",
             {
+                "service_name": settings.SERVICE_NAME,
                 "subject": subject,
                 "content": mark_safe(content),  # noqa: S308 - sanitised by fill_html
                 "footer": footer,
             },
         )
-    return RenderedEmail(subject, html, f"{html_to_text(content)}\n-- \n{footer}\n")
+    plain = f"{settings.SERVICE_NAME}\n\n{html_to_text(content)}\n-- \n{footer}\n"
+    return RenderedEmail(subject, html, plain)
 
 
 def _override(kind: EmailKind, language: str) -> Text | None:

@@ -7,6 +7,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.tasks import task
 from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
 
 from common.tasks import DevelopmentBackend
 
@@ -40,8 +41,8 @@ def test_a_task_of_a_transaction_that_is_rolled_back_does_not_run(transactional_
 
 def test_a_task_that_a_worker_has_taken_does_not_run_twice(transactional_db: None) -> None:
     with transaction.atomic():
-        result = remember.enqueue("taken")
-        result.db_result.claim("worker")
+        remember.enqueue("taken")
+        DBTaskResult.objects.get().claim("worker")
     assert ran == []
 
 

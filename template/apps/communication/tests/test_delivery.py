@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from email.utils import parseaddr
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from django.utils import timezone, translation
 from django_tasks_db.models import DBTaskResult
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
+from api_core.mailers import named_sender
 from apps.communication import tasks
 from apps.communication.kinds import UnknownEmailKindError
 from apps.communication.models import Email, EmailTemplate
@@ -135,6 +137,27 @@ def test_the_language_is_the_active_one(language: str) -> None:
 
 
 # Sending
+
+
+@pytest.mark.parametrize(
+    ("sender", "header"),
+    [
+        ("a@example.com", '"Cats, Inc." <a@example.com>'),
+        ("<a@example.com>", '"Cats, Inc." <a@example.com>'),
+        ("Ana <a@example.com>", "Ana <a@example.com>"),
+        (None, ""),
+    ],
+)
+def test_the_sender_has_a_display_name(sender: str | None, header: str) -> None:
+    assert named_sender(sender, "Cats, Inc.") == header
+
+
+def test_an_email_is_sent_in_the_name_of_the_service(
+    settings: Settings, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    queue()
+    send_due_emails.call()
+    assert parseaddr(mailoutbox[0].message()["From"])[0] == settings.SERVICE_NAME
 
 
 def test_nothing_to_say_any_more_is_skipped(

@@ -107,6 +107,14 @@ def test_an_unknown_language_is_the_default_one(settings: Settings) -> None:
     assert supported_language("xx") == supported_language(None) == "pt-br"
 
 
+def test_an_email_names_the_service_first(settings: Settings) -> None:
+    settings.SERVICE_NAME = "Cats & Dogs"
+    email = render_text(Text("x", "<p>Hello</p>"), "en", VALUES)
+    assert email.text.startswith("Cats & Dogs\n\nHello\n")
+    body = email.html.partition("<body")[2]
+    assert body.index("Cats &amp; Dogs") < body.index("<p>Hello</p>")
+
+
 # Values
 
 
