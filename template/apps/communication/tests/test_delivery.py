@@ -72,7 +72,7 @@ def worker(transactional_db: None, settings: Settings) -> Worker:
 # Queueing
 
 
-def test_an_e_mail_leaves_after_the_commit(
+def test_an_email_is_sent_after_the_commit(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     mailoutbox: Sequence[EmailMessage],
 ) -> None:
@@ -108,7 +108,7 @@ def test_an_email_and_its_tasks_are_stored_with_the_transaction(worker: Worker) 
     assert Email.objects.get().state == State.SENT
 
 
-def test_the_log_holds_neither_text_nor_link(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_the_log_contains_neither_text_nor_link(mailoutbox: Sequence[EmailMessage]) -> None:
     email = queue()
     send_due_emails.call()
     assert "https://e.com/x" in mailoutbox[0].body
@@ -119,19 +119,19 @@ def test_the_log_holds_neither_text_nor_link(mailoutbox: Sequence[EmailMessage])
 @pytest.mark.parametrize(
     "context", [{"number": object()}, {"number": float("nan")}, {"nummer": 1}, {"number": {1, 2}}]
 )
-def test_a_context_that_could_never_be_sent_is_refused_at_once(context: dict[str, object]) -> None:
+def test_an_invalid_context_is_rejected_when_it_is_queued(context: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
         queue_email("greeting", to="a@example.com", context=context)
     assert not Email.objects.exists()
 
 
-def test_an_unknown_kind_is_refused_at_once() -> None:
+def test_an_unknown_kind_is_rejected_when_it_is_queued() -> None:
     with pytest.raises(UnknownEmailKindError):
         queue_email("nonsense", to="a@example.com", context={})
 
 
 @pytest.mark.parametrize("language", ["pt-br", "en"])
-def test_the_language_is_the_active_one(language: str) -> None:
+def test_the_language_defaults_to_the_active_one(language: str) -> None:
     with translation.override(language):
         assert queue_email("greeting", to="a@example.com", context={}).language == language
 
@@ -160,7 +160,7 @@ def test_an_email_is_sent_in_the_name_of_the_service(
     assert parseaddr(mailoutbox[0].message()["From"])[0] == settings.SERVICE_NAME
 
 
-def test_nothing_to_say_any_more_is_skipped(
+def test_an_email_that_is_not_needed_any_more_is_skipped(
     greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
 ) -> None:
     greeting["0"] = None
@@ -171,7 +171,7 @@ def test_nothing_to_say_any_more_is_skipped(
     assert not mailoutbox
 
 
-def test_one_broken_e_mail_does_not_stop_the_others(
+def test_a_failing_email_does_not_stop_the_others(
     greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
 ) -> None:
     greeting["1"] = lambda: 1 / 0
@@ -193,7 +193,7 @@ def test_a_header_cannot_be_injected(
     assert message["Subject"] == "Hello Ana Bcc: everyone@example.com"
 
 
-def test_a_language_is_that_of_the_recipient(
+def test_an_email_is_rendered_in_its_own_language(
     greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
 ) -> None:
     greeting["0"] = lambda: {"name": translation.get_language()}
@@ -210,7 +210,7 @@ def test_a_language_is_that_of_the_recipient(
     assert mailoutbox[0].subject == "Olá pt-br"
 
 
-def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_number_of_emails(capsys: pytest.CaptureFixture[str]) -> None:
     queue()
     call_command("send_due_emails")
     call_command("send_due_emails")
@@ -220,7 +220,7 @@ def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> Non
 # Failing and trying again
 
 
-def test_an_outage_of_two_days_loses_nothing(
+def test_no_email_is_lost_in_an_outage_of_two_days(
     clock: Clock, settings: Settings, mailoutbox: Sequence[EmailMessage]
 ) -> None:
     working, settings.MAILERS = settings.MAILERS, DOWN
@@ -241,7 +241,7 @@ def test_an_outage_of_two_days_loses_nothing(
     assert len(mailoutbox) == 1
 
 
-def test_attempts_end_and_the_failure_stays_visible(clock: Clock, settings: Settings) -> None:
+def test_an_email_fails_after_the_last_attempt(clock: Clock, settings: Settings) -> None:
     settings.MAILERS = DOWN
     email = queue()
     waits = []
@@ -260,7 +260,7 @@ def test_attempts_end_and_the_failure_stays_visible(clock: Clock, settings: Sett
     assert send_due_emails.call() == {}
 
 
-def test_what_fails_together_does_not_come_back_together(clock: Clock, settings: Settings) -> None:
+def test_retries_are_spread_over_time(clock: Clock, settings: Settings) -> None:
     settings.MAILERS = DOWN
     for number in range(10):
         queue(number)
@@ -295,7 +295,7 @@ def test_a_retry_lets_new_tasks_pass(settings: Settings) -> None:
 # Several workers
 
 
-def test_what_one_worker_sends_no_other_sends(
+def test_an_email_that_is_being_sent_is_not_sent_by_another_worker(
     monkeypatch: pytest.MonkeyPatch, mailoutbox: Sequence[EmailMessage]
 ) -> None:
     for number in range(3):
@@ -378,7 +378,7 @@ def test_an_email_that_is_not_due_is_looked_at_again(clock: Clock, worker: Worke
     assert state_of(email) == State.SENT
 
 
-def test_no_transaction_is_open_while_smtp_is_spoken(
+def test_no_transaction_is_open_during_smtp(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -390,7 +390,7 @@ def test_no_transaction_is_open_while_smtp_is_spoken(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_workers_send_each_e_mail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_workers_send_each_email_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: Counter[str] = Counter()
 
     def record(backend: EmailBackend, messages: Sequence[EmailMessage]) -> int:
@@ -422,7 +422,7 @@ def test_many_workers_send_each_e_mail_once(monkeypatch: pytest.MonkeyPatch) -> 
 # Again
 
 
-def test_an_e_mail_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_a_failed_email_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
     failed = queue(1, state=State.FAILED, attempts=MAX_ATTEMPTS, next_attempt_at=None)
     queue(2, state=State.SENDING, next_attempt_at=timezone.now() + LEASE)
     assert requeue_emails(Email.objects.all()) == 1
@@ -443,7 +443,7 @@ def test_an_e_mail_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None
         ([(554, b"no service here")], False),
     ],
 )
-def test_only_a_dead_address_is_given_up_at_once(
+def test_only_a_rejected_address_fails_at_the_first_attempt(
     replies: list[tuple[int, bytes]], permanent: bool
 ) -> None:
     refused = smtplib.SMTPRecipientsRefused({f"{n}@e.com": r for n, r in enumerate(replies)})
@@ -451,7 +451,7 @@ def test_only_a_dead_address_is_given_up_at_once(
 
 
 @pytest.mark.parametrize("address", ["al\u0131@example.com", "ana@localhost", 'ana@"example.com'])
-def test_an_address_that_can_never_get_mail_is_given_up_at_once(
+def test_an_invalid_address_fails_at_the_first_attempt(
     address: str, mailoutbox: Sequence[EmailMessage]
 ) -> None:
     email = queue(to=address)
@@ -461,17 +461,17 @@ def test_an_address_that_can_never_get_mail_is_given_up_at_once(
     assert not mailoutbox
 
 
-def test_a_domain_is_sent_to_as_idna_2008_spells_it(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_a_domain_is_encoded_with_idna_2008(mailoutbox: Sequence[EmailMessage]) -> None:
     queue(to="ana@stra\u00dfe.example")
     send_due_emails.call()
     assert addresses(mailoutbox) == ["ana@xn--strae-oqa.example"]
 
 
-def test_an_invalid_certificate_is_not_the_addresss_fault() -> None:
+def test_an_invalid_certificate_is_not_a_permanent_failure() -> None:
     assert not tasks._is_permanent(ssl.SSLCertVerificationError())
 
 
-def test_a_text_that_cannot_be_filled_in_is_tried_again(greeting: dict[str, Any]) -> None:
+def test_an_email_that_cannot_be_rendered_is_retried(greeting: dict[str, Any]) -> None:
     """The next release may fix it."""
     greeting["0"] = lambda: int("")
     queue()
