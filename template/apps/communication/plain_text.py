@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-_BLOCKS = set("blockquote div h1 h2 h3 h4 hr ol p pre table ul".split())
+_BLOCKS = {"blockquote", "div", "h1", "h2", "h3", "h4", "hr", "ol", "p", "pre", "table", "ul"}
 _LINES = {"br", "li", "tr"}
 
 

@@ -42,7 +42,9 @@ def shipped_text(kind: EmailKind, language: str) -> Text | None:
         return None
     match = _SHIPPED.fullmatch(source)
     if match is None:
-        raise ValueError(f"{name} must contain a <title>, which is the subject, and a text below it.")
+        raise ValueError(
+            f"{name} must contain a <title>, which is the subject, and a text below it."
+        )
     return Text(match["subject"].strip(), sanitise_html(match["html"]))
 
 

@@ -123,7 +123,9 @@ def test_the_editor_uses_the_language_of_the_admin(language: str, locale: str) -
         assert f"summernote-{locale}.min.js" in str(widget.media)
 
 
-def test_inline_scripts_are_forbidden_on_the_pages_of_the_editor(editor: Client, template: EmailTemplate) -> None:
+def test_inline_scripts_are_forbidden_on_the_pages_of_the_editor(
+    editor: Client, template: EmailTemplate
+) -> None:
     for url in (ADD + "?kind=reset_password", change_url(template), preview_url(template)):
         policy = editor.get(url).headers["Content-Security-Policy"]
         assert "default-src 'self';" in policy
@@ -193,13 +195,17 @@ def test_a_rejected_template_is_shown_again_without_scripts(editor: Client) -> N
     assert "onerror" not in page
 
 
-def test_a_second_template_for_a_kind_and_language_is_rejected(editor: Client, template: EmailTemplate) -> None:
+def test_a_second_template_for_a_kind_and_language_is_rejected(
+    editor: Client, template: EmailTemplate
+) -> None:
     response = editor.post(ADD, TEXT, headers={"Accept-Language": "en"})
     assert "There is already a template for this language." in response.content.decode()
     assert EmailTemplate.objects.count() == 1
 
 
-def test_the_kind_and_language_of_a_template_cannot_be_changed(editor: Client, template: EmailTemplate) -> None:
+def test_the_kind_and_language_of_a_template_cannot_be_changed(
+    editor: Client, template: EmailTemplate
+) -> None:
     editor.post(change_url(template), TEXT | {"kind": "confirm_email", "subject": "New"})
     template.refresh_from_db()
     assert (template.kind, template.subject) == ("reset_password", "New")

@@ -32,9 +32,7 @@ LINK = '<a href="{{ page_url }}">x</a>'
 
 @pytest.mark.parametrize("language", ["pt-br", "en"])
 @pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.name)
-def test_every_kind_has_a_text_in_every_language(
-    kind: EmailKind, language: str, db: None
-) -> None:
+def test_every_kind_has_a_text_in_every_language(kind: EmailKind, language: str, db: None) -> None:
     text = shipped_text(kind, language)
     assert text is not None
     assert find_errors(kind, text.subject, text.html) == {}
