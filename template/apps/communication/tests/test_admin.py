@@ -120,6 +120,7 @@ def test_the_editor_uses_the_language_of_the_admin(language: str, locale: str) -
     with translation.override(language):
         widget = SummernoteEditor()
         assert f'data-language="{locale}"' in widget.render("html", "")
+        assert 'class="summernote-editor"' in widget.render("html", "")
         assert f"summernote-{locale}.min.js" in str(widget.media)
 
 

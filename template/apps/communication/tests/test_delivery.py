@@ -436,7 +436,9 @@ def test_a_failed_email_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) ->
     ("replies", "permanent"),
     [
         ([(550, b"5.1.1 no such user")], True),
+        ([(551, b"5.1.6 has moved")], True),
         ([(553, b"mailbox name not allowed")], True),
+        ([(552, b"5.2.2 mailbox full")], False),
         ([(550, b"5.7.1 relaying denied")], False),
         ([(450, b"4.2.1 try later")], False),
         ([(530, b"5.7.0 authentication required")], False),
