@@ -1,6 +1,5 @@
 """Every job of this repository. ``uvx nox --list`` names them."""
 
-import itertools
 import json
 import os
 import re
@@ -23,6 +22,12 @@ nox.options.sessions = ["lint", "tests"]
 
 ROOT = Path(__file__).parent
 TEMPLATE = ROOT / "template"
+EVERY_OPTION_OFF = [
+    "--data=database=sqlite",
+    "--data=use_channels=no",
+    "--data=use_event_sync=no",
+    "--data=use_docker=no",
+]
 PYTHON = (ROOT / ".python-version").read_text().strip()
 
 
@@ -87,12 +92,11 @@ def newest(session: nox.Session) -> None:
     install(session)
     session.install("--upgrade", "copier")
     with tempfile.TemporaryDirectory(prefix="newest-", ignore_cleanup_errors=True) as folder:
-        for name, chosen in {"everything": True, "nothing": False}.items():
+        for name, answers in {"everything": [], "nothing": EVERY_OPTION_OFF}.items():
             service = Path(folder, name)
-            answers = [f"--data={answers[chosen]}" for answers in OPTIONS.values()]
             copy_template(session, service, *answers)
             pyproject = service / "pyproject.toml"
-            pyproject.write_text(pyproject.read_text().replace("==", ">="))
+            pyproject.write_text(re.sub(r"==(?=\d)", ">=", pyproject.read_text()))
             # Its own environment, not the session's.
             own = {"UV_PROJECT_ENVIRONMENT": ".venv", "VIRTUAL_ENV": ""}
             with session.chdir(service):
@@ -120,24 +124,6 @@ def succeeds(*command: str) -> bool:
 
 # Locks
 
-# What adds packages to a service: the condition in the template, and the answers that make it
-# true and false.
-OPTIONS = {
-    'database == "postgres"': {True: "database=postgres", False: "database=sqlite"},
-    "use_channels": {True: "use_channels=yes", False: "use_channels=no"},
-    "use_event_sync": {True: "use_event_sync=yes", False: "use_event_sync=no"},
-    "use_docker": {True: "use_docker=yes", False: "use_docker=no"},
-}
-
-# How a service's own developers lock it; the settings are in its pyproject.toml.
-LOCKS = {
-    "requirements.txt": "uv pip compile pyproject.toml --output-file requirements.txt",
-    "requirements-dev.txt": (
-        "uv pip compile pyproject.toml --group dev --constraints requirements.txt"
-        " --output-file requirements-dev.txt"
-    ),
-}
-
 
 @nox.session(python=PYTHON)
 def lock(session: nox.Session) -> None:
@@ -147,82 +133,7 @@ def lock(session: nox.Session) -> None:
         *["--output-file", "requirements.txt"],
     )
     install(session)
-    with tempfile.TemporaryDirectory() as folder:
-        everything = render_pyproject(session, Path(folder, "everything"), set(OPTIONS))
-        nothing = render_pyproject(session, Path(folder, "nothing"), set())
-        alone = {
-            condition: render_pyproject(session, Path(folder, f"option-{number}"), {condition})
-            for number, condition in enumerate(OPTIONS)
-        }
-        # The one resolution; those below only tell which of its packages a variant needs.
-        newest = resolve(session, everything, "--group", "dev")
-        newest_txt = Path(folder, "newest.txt")
-        newest_txt.write_text("".join(newest.values()))
-
-        for name, command in LOCKS.items():
-            group = ["--group", "dev"] if "--group dev" in command else []
-            arguments = ["--constraints", str(newest_txt), *group]
-            always = resolve(session, nothing, *arguments)
-            by_option = {
-                condition: resolve(session, project, *arguments)
-                for condition, project in alone.items()
-            }
-            text = lock_template(command, newest, always, by_option)
-            (TEMPLATE / f"{name}.jinja").write_text(text)
-
-        site_packages = Path(folder, "site-packages")
-        session.run(
-            *["uv", "pip", "install", "--quiet", "--target", str(site_packages)],
-            *["--require-hashes", "--requirement", str(newest_txt)],
-        )
-        session.run("python", "extensions/names.py", str(site_packages))
-
-
-def render_pyproject(session: nox.Session, folder: Path, chosen: set[str]) -> Path:
-    """Render pyproject.toml, and nothing else, for the options chosen."""
-    answers = [f"--data={answers[condition in chosen]}" for condition, answers in OPTIONS.items()]
-    copy_template(session, folder, *answers, "--exclude=*", "--exclude=!/pyproject.toml")
-    return folder
-
-
-def resolve(session: nox.Session, project: Path, *arguments: str) -> dict[str, str]:
-    """Resolve a project: the lines of the lock, with the hashes, by the package's name."""
-    with session.chdir(project):
-        output = session.run(
-            *["uv", "pip", "compile", "--quiet", "--no-header", "pyproject.toml", *arguments],
-            silent=True,
-        )
-    entries = re.split(r"^(?=\w)", str(output), flags=re.MULTILINE)
-    found: dict[str, str] = {}
-    for entry in filter(None, entries):
-        # Where platforms need different versions, a package has an entry for each.
-        name = entry.partition("==")[0]
-        found[name] = found.get(name, "") + entry
-    return found
-
-
-def lock_template(
-    command: str,
-    newest: dict[str, str],
-    always: dict[str, str],
-    by_option: dict[str, dict[str, str]],
-) -> str:
-    """Put what only some variants need into blocks under their options' conditions."""
-
-    def condition(name: str) -> str:
-        if name in always:
-            return ""
-        return " or ".join(option for option, packages in by_option.items() if name in packages)
-
-    parts = [
-        "{# Written by `nox -s lock`. #}\n",
-        f"# This file was autogenerated by uv via the following command:\n#    {command}\n",
-    ]
-    needed = [name for name in newest if name in always or condition(name)]
-    for needed_if, names in itertools.groupby(needed, condition):
-        block = "".join(newest[name] for name in names)
-        parts.append(f"{{% if {needed_if} %}}\n{block}{{% endif %}}\n" if needed_if else block)
-    return "".join(parts)
+    session.run("python", "scripts/lock.py")
 
 
 def copy_template(session: nox.Session, folder: Path, *arguments: str) -> None:
@@ -233,6 +144,17 @@ def copy_template(session: nox.Session, folder: Path, *arguments: str) -> None:
         # A working tree with changes is what a developer tries.
         env={"PYTHONWARNINGS": "ignore"},
     )
+
+
+@nox.session(python=PYTHON)
+def messages(session: nox.Session) -> None:
+    """Collect new messages into the template's catalogues, in the order of a service's own."""
+    install(session)
+    with tempfile.TemporaryDirectory() as name:
+        service = Path(name, "service")
+        copy_template(session, service)
+        python = set_up(session, service)
+        session.run("python", "scripts/messages.py", str(service), str(python))
 
 
 @nox.session(python=PYTHON)

@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-from support import ROOT
-
-WORK = (ROOT / "docs/work.md").read_text()
+import service_docs
 
 # Added lines, by the file and the line that they stand before or after.
 BASE = "api_core/settings/base.py"
@@ -46,27 +44,18 @@ def insert(service: Path, file: str, text: str, *, before: str) -> None:
 
 
 def add_app(service: Path) -> None:
-    """The app of docs/work.md, with its setting and its address."""
-    for folder in ("apps/note", "apps/note/tests", "apps/note/migrations"):
-        (service / folder).mkdir()
-        (service / folder / "__init__.py").touch()
-    pages = re.findall(r"^```python\n# (apps/note/\S+)\n(.*?)^```", WORK, re.MULTILINE | re.DOTALL)
-    for name, text in pages:
-        if "email" not in name:
-            (service / name).write_text(text)
-    insert(service, BASE, '    "apps.note",\n', before='    "apps.communication",\n')
-    imports = (
-        "from rest_framework.routers import SimpleRouter\n\nfrom apps.note.api import NoteViewSet\n"
-    )
-    router = (
-        "router = SimpleRouter(use_regex_path=False)\n"
-        'router.register("notes", NoteViewSet, basename="note")\n\n'
-    )
-    insert(service, URLS, imports, before="from common.drf.health")
-    insert(service, URLS, router, before="urlpatterns")
-    insert(
-        service, URLS, "    *router.urls,\n", before='    path("", include("apps.user.api.urls"))'
-    )
+    """The app of CONTRIBUTING.md, with its setting and its routes."""
+    service_docs.add_app(service)
+    insert(service, BASE, '    "apps.notes",\n', before='    "apps.communication",\n')
+    add_routes(service)
+
+
+def add_routes(service: Path) -> None:
+    (block,) = service_docs.code(service_docs.section(service_docs.CONTRIBUTING, service_docs.APP))
+    imports, _, routes = block.partition("router = ")
+    insert(service, URLS, imports, before="from django.urls")
+    with (service / URLS).open("a") as urls:
+        urls.write(f"\nrouter = {routes}")
 
 
 def add_field(service: Path) -> None:
@@ -101,7 +90,7 @@ def edit_texts(service: Path) -> None:
         settings.write(SETTING)
     email = (service / TEXT).read_text()
     (service / TEXT).write_text(f"{email}<p>Your friends at Billing</p>\n")
-    insert(service, "README.md", PARAGRAPH, before="## Configure")
+    insert(service, "README.md", PARAGRAPH, before="## Configur")
     (service / ".editorconfig").unlink()
 
 
@@ -116,14 +105,14 @@ def edit(service: Path) -> None:
 def missing(service: Path) -> list[str]:
     """Which of the edits are not there."""
     expected = {
-        BASE: ['    "apps.note",\n', SETTING],
-        URLS: ["from apps.note.api import NoteViewSet\n", "    *router.urls,\n"],
+        BASE: ['    "apps.notes",\n', SETTING],
+        URLS: ["from apps.notes.api import NoteViewSet\n", "urlpatterns += router.urls\n"],
         MODELS: [FIELD],
         SERIALIZERS: ['"last_name", "job_title", "phone"'],
         TEXT: ["<p>Your friends at Billing</p>\n"],
         "README.md": [PARAGRAPH],
         "pyproject.toml": ['    "python-slugify==8.0.4",\n'],
-        "apps/note/models.py": ["class Note(models.Model):"],
+        "apps/notes/models.py": ["class Note(models.Model):"],
         "apps/user/migrations/0002_user_job_title.py": [MIGRATION],
     }
     lost = [

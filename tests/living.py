@@ -1,10 +1,8 @@
 """Services that are installed and hold data while they change."""
 
-import re
 from pathlib import Path
 
-from support import ROOT, UV, run
-from test_locks import LOCKS
+from support import UV, run
 
 ADD_DATA = """
 from apps.user.models import User
@@ -39,9 +37,4 @@ class Service:
         return self.manage("shell", "--verbosity=0", "--command", code)
 
     def lock(self) -> None:
-        """Lock anew, by the commands that docs/work.md gives."""
-        page = (ROOT / "docs/work.md").read_text()
-        commands = re.findall(r"^ {4}uv (pip compile .*)$", page, flags=re.MULTILINE)
-        assert len(commands) == len(LOCKS)
-        for command in commands:
-            run(UV, *command.split(), "--quiet", cwd=self.folder)
+        run(UV, "run", "lock.py", cwd=self.folder)

@@ -7,6 +7,7 @@ import pytest
 from _pytest.outcomes import Failed
 from edits import BASE, FIELD, MODELS, TEXT, edit, insert, missing
 from living import ADD_DATA, ANA, READ_DATA, Service
+from support import UV, run
 from test_locks import LOCKS, locked
 from updating import (
     NEXT,
@@ -166,15 +167,23 @@ def test_a_file_of_ours_that_is_gone_is_shown_as_deleted(history: Path, tmp_path
 # Installed, with data, up to the service's own tests
 
 
+# The two locks of a release without lock.py.
+OLD_LOCKS = [
+    "--output-file requirements.txt",
+    "--group dev --constraints requirements.txt --output-file requirements-dev.txt",
+]
+
+
 @pytest.fixture
 def service(history: Path, short_path: Path) -> Service:
     """A service of the oldest release, with a team's edits and a user."""
     folder = committed(history, short_path / "edited", RELEASES[0])
     edit(folder)
     service = Service(folder)
-    service.lock()
+    for options in OLD_LOCKS:
+        run(UV, *f"pip compile --quiet pyproject.toml {options}".split(), cwd=folder)
     service.install()
-    service.manage("makemigrations", "note")
+    service.manage("makemigrations", "notes")
     service.run("ruff", "check", "--fix", "--quiet")
     service.run("ruff", "format", "--quiet")
     commit_all(folder)
@@ -188,7 +197,7 @@ def test_an_edited_service_passes_its_tests(
 ) -> None:
     folder = service.folder
     update(folder)
-    # Locks are not merged: ours are taken, and locked anew.
+    # Locks are not merged: ours are taken, and locked again.
     for file in conflicts(folder):
         if file in LOCKS:
             git(folder, "checkout", "--quiet", "--theirs", file)

@@ -1,18 +1,17 @@
-"""The locks against pyproject.toml, and against the names that the slug must not take."""
+"""The locks against pyproject.toml, what each way installs, and the names the slug must not take."""
 
-import keyword
 import re
-import sys
 import tomllib
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.outcomes import Failed
 from jinja2 import Environment, FileSystemLoader
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support import ROOT, TEMPLATE, VARIANTS, copy, name_of, tracked
+from support import ROOT, TEMPLATE, UV, VARIANTS, copy, name_of, programs, run
 
 LOCKS = ["requirements.txt", "requirements-dev.txt"]
 
@@ -22,6 +21,12 @@ Pins = dict[str, str]
 def locked(lock: Path) -> Pins:
     """The versions in a lock, by the package's name."""
     return dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), flags=re.MULTILINE))
+
+
+def requirements(lock: Path) -> list[Requirement]:
+    """The lines of a lock, with their markers."""
+    lines = re.findall(r"^\w.*?(?= \\$)", lock.read_text(), flags=re.MULTILINE)
+    return [Requirement(line) for line in lines]
 
 
 def pinned(requirements: list[str]) -> Pins:
@@ -58,6 +63,15 @@ def test_the_locks_of_a_service_agree(service: Path) -> None:
     assert runtime.items() <= locked(service / "requirements-dev.txt").items()
 
 
+def test_uv_is_constrained_to_the_locked_versions(service: Path, pyproject: dict[str, Any]) -> None:
+    """The pins and the constraints together are what requirements-dev.txt holds, no more or less."""
+    pins = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
+    constraints = list(map(Requirement, pyproject["tool"]["uv"]["constraint-dependencies"]))
+    direct = {canonicalize_name(Requirement(pin).name) for pin in pins}
+    expected = [line for line in requirements(service / LOCKS[1]) if line.name not in direct]
+    assert constraints == expected
+
+
 def test_the_packages_for_development_stay_out_of_production(
     service: Path, pyproject: dict[str, Any]
 ) -> None:
@@ -76,6 +90,66 @@ def test_a_lock_is_whole_and_names_no_place(service: Path, name: str) -> None:
     assert "--index-url" not in text
 
 
+@pytest.fixture(scope="module")
+def installed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service with the default answers that uv has installed."""
+    folder = copy(template, tmp_path_factory.mktemp("installed") / "service")
+    run(UV, "run", "python", "--version", cwd=folder)
+    return folder
+
+
+def freeze(folder: Path) -> set[str]:
+    """The packages in the environment of a folder, each with its version."""
+    python = programs(folder) / "python"
+    return set(run(UV, "pip", "freeze", "--quiet", "--python", python, cwd=folder).splitlines())
+
+
+def test_uv_and_pip_install_the_same_versions(installed: Path, tmp_path: Path) -> None:
+    """``uv run`` without a lock of its own, ``uv sync``, and pip with each lock, as CI and the image."""
+    by_uv_run = freeze(installed)
+    run(UV, "sync", cwd=installed)
+    assert freeze(installed) == by_uv_run
+
+    by_pip = {}
+    for name in LOCKS:
+        environment = tmp_path / name
+        run(UV, "venv", "--quiet", "--seed", environment / ".venv", cwd=installed)
+        seeded = freeze(environment)
+        python = programs(environment) / "python"
+        run(python, "-m", "pip", "install", "--quiet", "--requirement", name, cwd=installed)
+        by_pip[name] = freeze(environment) - seeded
+    assert by_pip["requirements-dev.txt"] == by_uv_run
+    assert by_pip["requirements.txt"] < by_uv_run
+
+
+def test_one_command_adds_a_package_and_another_removes_it(installed: Path) -> None:
+    def files() -> dict[str, str]:
+        return {name: (installed / name).read_text() for name in ["pyproject.toml", *LOCKS]}
+
+    before = files()
+    run(UV, "run", "lock.py", cwd=installed)
+    assert files() == before, "what is locked stays as it is"
+
+    run(UV, "run", "lock.py", "add", "python-slugify", cwd=installed)
+    pyproject = tomllib.loads((installed / "pyproject.toml").read_text())
+    assert "python-slugify" in pinned(pyproject["project"]["dependencies"])
+    assert "text-unidecode" in pinned(pyproject["tool"]["uv"]["constraint-dependencies"])
+    for name in LOCKS:
+        assert {"python-slugify", "text-unidecode"} <= locked(installed / name).keys()
+        assert set(before[name].splitlines()) < set(files()[name].splitlines())
+    run(UV, "run", "python", "-c", "import slugify", cwd=installed)
+
+    run(UV, "run", "lock.py", "remove", "python-slugify", cwd=installed)
+    assert files() == before
+
+
+def test_a_lock_that_fails_changes_nothing(installed: Path) -> None:
+    before = (installed / "pyproject.toml").read_text()
+    with pytest.raises(Failed, match="No solution found"):
+        run(UV, "run", "lock.py", "add", "asgiref<3", cwd=installed)
+    assert (installed / "pyproject.toml").read_text() == before
+
+
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_variant_has_the_same_versions(template: Path, tmp_path: Path, name: str) -> None:
     variants = [
@@ -92,15 +166,9 @@ def test_the_lock_of_this_repository_holds_what_pyproject_pins() -> None:
     assert dev.items() <= locked(ROOT / "requirements.txt").items()
 
 
-def test_the_slug_takes_the_name_of_no_package() -> None:
+def test_the_questions_refuse_the_names_of_all_locked_packages() -> None:
     environment = Environment(loader=FileSystemLoader(ROOT), autoescape=False)  # noqa: S701
-    names: Any = environment.get_template("extensions/names.jinja").module
+    refused: Any = environment.get_template("extensions/packages.jinja").module
     locks = [(TEMPLATE / f"{name}.jinja").read_text() for name in LOCKS]
     packages = re.findall(r"^([\w.-]+)==", "".join(locks), flags=re.MULTILINE)
-    top = {file.parts[0].split(".")[0] for file in tracked(TEMPLATE) if file.suffix == ".py"}
-    modules = {name.lower() for name in sys.stdlib_module_names if not name.startswith("_")}
-
-    assert set(names.KEYWORDS) == {word.lower() for word in keyword.kwlist}
-    assert set(names.STANDARD_LIBRARY) == modules | {"test"}
-    assert {name.replace("-", "_").replace(".", "_") for name in packages} <= set(names.PACKAGES)
-    assert top <= set(names.OWN)
+    assert set(refused.PACKAGES) == {re.sub(r"[-_.]+", "-", name) for name in packages}

@@ -39,9 +39,9 @@ def ask(template: Path, tmp_path: Path) -> Any:
         ("日本", "my-service"),
         ("3D Models", "my-3d-models"),
         ("Django", "my-django"),
-        ("JSON", "my-json"),
-        ("Class", "my-class"),
-        ("Apps", "my-apps"),
+        ("JSON", "json"),
+        ("Class", "class"),
+        ("Apps", "apps"),
         ("ß" * 40, "s" * 57),
         ("a" + " b" * 29, "a" + "-b" * 28),
     ],
@@ -63,22 +63,10 @@ def test_the_slug_is_derived_from_the_name(ask: Any, name: str, slug: str) -> No
         ("billing--service", "Use a-z, 0-9"),
         ("billing\n", "Use a-z, 0-9"),
         ("../billing", "Use a-z, 0-9"),
-        ("a" * 61, "Use 60 characters at most; these are 61"),
-        ("class", "Python keyword"),
-        ("none", "Python keyword"),
-        ("json", "Python module"),
-        ("test", "Python module"),
-        ("concurrent", "Python module"),
-        ("django", "a package in use"),
-        ("rest-framework", "a package in use"),
-        ("djangorestframework", "a package in use"),
-        ("corsheaders", "a package in use"),
-        ("psycopg", "a package in use"),
-        ("pytest", "a package in use"),
-        ("apps", "a part of the service"),
-        ("api-core", "a part of the service"),
-        ("common", "a part of the service"),
-        ("manage", "a part of the service"),
+        ("a" * 61, "Use at most 60 characters; this has 61"),
+        ("django", "a package that the service installs"),
+        ("djangorestframework", "a package that the service installs"),
+        ("pytest", "a package that the service installs"),
     ],
 )
 def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
@@ -90,7 +78,7 @@ def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "Write at least one word"),
+        ("", "Enter at least one word"),
         ("two\nlines", "Use one line"),
         ("two\r\nlines", "Use one line"),
         ("a\ttab", "Use one line"),
@@ -99,19 +87,19 @@ def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
         ("a\x85next line", "Use one line"),
         ("a\u2028separator", "Use one line"),
         ("a\u202eoverride", "Use one line"),
-        (" outer space", "No spaces"),
-        ("outer space ", "No spaces"),
-        ('a "quote"', "here, please"),
-        ('Team"""', "here, please"),
-        ("a back\\slash", "here, please"),
-        ("a `tick`", "here, please"),
-        ("<script>", "here, please"),
-        ("a {{ brace }}", "here, please"),
-        ("a {% tag %}", "here, please"),
+        (" outer space", "Remove the spaces"),
+        ("outer space ", "Remove the spaces"),
+        ('a "quote"', "are not allowed"),
+        ('Team"""', "are not allowed"),
+        ("a back\\slash", "are not allowed"),
+        ("a `tick`", "are not allowed"),
+        ("<script>", "are not allowed"),
+        ("a {{ brace }}", "are not allowed"),
+        ("a {% tag %}", "are not allowed"),
         ("# Heading", "Start with a letter"),
         ("- item", "Start with a letter"),
         ("'quoted", "Start with a letter"),
-        ("x" * 201, "characters at most; these are 201"),
+        ("x" * 201, "characters; this has 201"),
     ],
 )
 def test_a_text_is_refused(ask: Any, question: str, text: str, fault: str) -> None:
@@ -123,13 +111,13 @@ def test_a_text_is_refused(ask: Any, question: str, text: str, fault: str) -> No
     "email", ["", "team", "team@example", "a b@example.com", 'a"@example.com', "a@example.com\n"]
 )
 def test_an_email_address_is_refused(ask: Any, email: str) -> None:
-    with pytest.raises(ValueError, match=r"author_email.*as in team@example\.com"):
+    with pytest.raises(ValueError, match=r"author_email.*such as team@example\.com"):
         ask(author_email=email)
 
 
 @pytest.mark.parametrize("zone", ["", "Brasília", "america/sao_paulo", "BRT", "../UTC", "GMT+3"])
 def test_a_time_zone_is_refused(ask: Any, zone: str) -> None:
-    with pytest.raises(ValueError, match=r"time_zone.*one like America/Sao_Paulo"):
+    with pytest.raises(ValueError, match=r"time_zone.*such as America/Sao_Paulo"):
         ask(time_zone=zone)
 
 

@@ -1,8 +1,8 @@
 """Every variant as its developers and its servers meet it, each in an environment of its own."""
 
-import json
 import re
 import secrets
+import shutil
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ import pytest
 from _pytest.outcomes import Failed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from service_docs import CONTRIBUTING, commands, section
 from support import (
     OPTIONS,
-    ROOT,
     SERVICE_PYTHON,
     UV,
     VARIANTS,
@@ -185,6 +185,18 @@ def test_migrations(variant: Variant) -> None:
     variant.manage("migrate", "--check")
 
 
+def test_collecting_the_messages_changes_no_catalogue(variant: Variant) -> None:
+    """After a change of a message, `nox -s messages` writes the catalogues of the template."""
+    if not shutil.which("xgettext"):
+        pytest.skip("gettext is not installed; .ci/run installs it")
+    catalogs = [file for file in variant.texts() if file.suffix == ".po"]
+    before = {file: (variant.folder / file).read_text() for file in catalogs}
+    assert before
+    (command,) = commands(section(CONTRIBUTING, "Translate messages"))
+    variant.manage(*command.removeprefix("uv run manage.py ").split())
+    assert {file: (variant.folder / file).read_text() for file in catalogs} == before
+
+
 def test_production_settings(variant: Variant) -> None:
     said = variant.manage(
         *["check", "--deploy", "--fail-level", "INFO"],
@@ -277,7 +289,13 @@ def test_its_own_tests(variant: Variant) -> None:
     # These choose the servers that the tests run on.
     exported = set(names) - {"DATABASE_URL", "REDIS_URL"}
     with variant.dotenv("".join(f"{name}=hostile\n" for name in names)):
-        variant.run("pytest", "--quiet", **dict.fromkeys(exported, "hostile"))
+        variant.run(
+            "pytest",
+            "--quiet",
+            "--cov",
+            "--cov-fail-under=90",
+            **dict.fromkeys(exported, "hostile"),
+        )
 
 
 def variables_of(variant: Variant) -> list[str]:
@@ -320,13 +338,6 @@ def test_the_locks_hold_what_is_needed_and_nothing_else(variant: Variant) -> Non
         locked = map(Requirement, lines)
         here = {line.name for line in locked if not line.marker or line.marker.evaluate()}
         assert here == needed(variant, direct), lock
-
-
-def test_the_slug_takes_the_name_of_no_module(variant: Variant) -> None:
-    modules: list[str] = json.loads(variant.run("python", "-c", IMPORT_NAMES))
-    public = {name.lower() for name in modules if name[0] != "_"}
-    refused = re.findall(r"\w+", (ROOT / "extensions/names.jinja").read_text())
-    assert public <= set(refused)
 
 
 def test_no_secret_goes_into_git(variant: Variant) -> None:

@@ -95,6 +95,8 @@ def test_the_table_has_every_file_that_contains_an_answer() -> None:
     }
     licences = [file.read_text() for file in (ROOT / "extensions/licenses").iterdir()]
     found |= {("LICENSE", name) for text in licences for name in re.findall(questions, text)}
+    for file in (ROOT / "extensions/readmes").iterdir():
+        found |= {("README.md", name) for name in re.findall(questions, file.read_text())}
     # A comment with an example of a path.
     assert found - {(".env.example", "project_slug")} == {
         (file, question) for file, (_read, listed) in PLACES.items() for question in listed

@@ -1,0 +1,191 @@
+"""The documents of a generated service: their commands are run, and their how-tos followed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import service_docs
+from _pytest.outcomes import Failed
+from edits import BASE, SERIALIZERS, add_routes, insert
+from service_docs import code, commands, files, section
+from support import UV, VARIANTS, Answers, copy, name_of, run
+from updating import commit_all, git
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "AGENTS.md"]
+# What the how-tos create.
+CREATED = re.compile(r"apps/notes/|db\.sqlite3|\.postgres/|urls_v3")
+
+
+@pytest.fixture(scope="module")
+def service(template: Path, short_path: Path) -> Path:
+    """A service with the default answers, in Git and installed."""
+    folder = copy(template, short_path / "documents")
+    git(folder, "init", "--quiet")
+    commit_all(folder)
+    run(UV, "run", "manage.py", "migrate", cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
+def test_paths_and_links_in_the_documents_exist(
+    template: Path, tmp_path: Path, answers: Answers
+) -> None:
+    service = copy(template, tmp_path / "service", **answers)
+    for name in DOCUMENTS:
+        text = (service / name).read_text()
+        paths = re.findall(r"`((?:\w[\w.-]*/)*[\w.-]+(?:\.(?:py|toml|txt|md|sh)|/))`", text)
+        folders = ["", "apps/notes/", "api_core/settings/", "apps/api/tests/"]
+        missing = {
+            path
+            for path in paths
+            if not CREATED.match(path)
+            and not any((service / folder / path).exists() for folder in folders)
+        }
+        assert missing <= {"admin.py", "tests.py", "views.py", "services.py", "ws/echo/"} | {
+            path for path in missing if path.startswith(("ws/", "users/"))
+        }, name
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+            file, _, anchor = link.partition("#")
+            target = (service / (file or name)).read_text()
+            headings = re.findall(r"^#+ (.+)$", target, flags=re.MULTILINE)
+            anchors = {
+                re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings
+            }
+            assert not anchor or anchor in anchors, link
+        for test in re.findall(r"`(test_\w+)`", text):
+            assert [
+                file
+                for file in service.glob("apps/**/test_*.py")
+                if f"def {test}(" in file.read_text()
+            ]
+
+
+@pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
+def test_the_readme_says_the_same_in_both_languages(
+    template: Path, tmp_path: Path, answers: Answers
+) -> None:
+    """The same headings, rows, commands, code and links, in the same order."""
+    portuguese, english = (
+        copy(
+            template,
+            tmp_path / language,
+            only=["README.md"],
+            **answers | {"language_code": language},
+        )
+        .joinpath("README.md")
+        .read_text()
+        for language in ("pt-br", "en-us")
+    )
+    assert portuguese != english
+    for pattern in (r"^#+ ", r"^\|", r"^    .*$", r"<?https?://[^\s)>]+"):
+        of_both = [re.findall(pattern, text, re.MULTILINE) for text in (portuguese, english)]
+        assert of_both[0] == of_both[1]
+    for one, other in zip(portuguese.split("\n\n"), english.split("\n\n"), strict=True):
+        assert sorted(re.findall(r"`[^`]+`", one)) == sorted(re.findall(r"`[^`]+`", other))
+
+
+def test_the_commands_of_the_documents_leave_a_new_service_unchanged(service: Path) -> None:
+    """Lint, types, migrations, messages, hooks: all pass, and change no file."""
+    readme = section((service / "README.md").read_text(), "Desenvolvimento")
+    agents = section((service / "AGENTS.md").read_text(), "Commands")
+    lines = re.findall(r"`(uvx? [^`]+)`", readme + agents)
+    chosen = [
+        line for line in dict.fromkeys(lines) if not re.search(r"PACKAGE|pytest$|deploy", line)
+    ]
+    assert len(chosen) > 8
+    for line in chosen:
+        run(*(UV if word == "uv" else word for word in line.split()), cwd=service)
+    assert not git(service, "status", "--porcelain")
+
+
+def test_the_how_tos_of_contributing_work(service: Path) -> None:
+    """Follow the whole document in one service, up to the checks before a push."""
+    text = (service / "CONTRIBUTING.md").read_text()
+    add_a_field(service, section(text, "Add a field to the user"))
+    add_an_app(service, text)
+    add_a_setting(service, section(text, "Add a setting"))
+    service_docs.write(service, files(section(text, "Send an e-mail")))
+    service_docs.write(service, files(section(text, "Run a task in the background")))
+    add_an_event(service, section(text, "Send an event and handle its confirmation"))
+    add_a_consumer(service, section(text, "Add a WebSocket consumer"))
+
+    *checks, all_tests = commands(section(text, "Before you push"))
+    assert all_tests == "uv run pytest"
+    for command in checks:
+        execute(service, command)
+    # On its own, as the document says; and the tests that look at everything.
+    run(UV, "run", "pytest", "apps/notes", cwd=service)
+    run(
+        UV,
+        *["run", "pytest", "--quiet", "apps/api/tests/test_schema.py"],
+        *["apps/api/tests/test_admin.py", "apps/communication/tests/test_rendering.py"],
+        cwd=service,
+    )
+
+
+def execute(service: Path, command: str) -> None:
+    run(*(UV if word == "uv" else word for word in command.split()), cwd=service)
+
+
+def add_a_field(service: Path, part: str) -> None:
+    (field,) = code(part)
+    insert(
+        service,
+        "apps/user/models.py",
+        f"    {field}",
+        before='    gender = models.CharField(_("gender")',
+    )
+    for command in commands(part):
+        execute(service, command)
+    with pytest.raises(Failed, match="test_every_field_of_the_model_is_on_one_list"):
+        run(UV, "run", "pytest", "apps/user/tests/test_users.py", cwd=service)
+    serializers = service / SERIALIZERS
+    profile = re.sub(
+        r"^(PROFILE = \(.*)\)$", r'\1, "job_title")', serializers.read_text(), flags=re.MULTILINE
+    )
+    serializers.write_text(profile)
+    run(UV, "run", "pytest", "apps/user/tests/test_users.py", cwd=service)
+
+
+def add_an_app(service: Path, text: str) -> None:
+    part = section(text, service_docs.APP)
+    startapp, *then = commands(part)
+    execute(service, startapp)
+    for name in ("admin.py", "tests.py", "views.py"):
+        assert f"`{name}`" in part
+        (service / "apps/notes" / name).unlink()
+    service_docs.add_app(service, text)
+    insert(service, BASE, '    "apps.notes",\n', before='    "apps.communication",\n')
+    add_routes(service)
+    for command in then:
+        execute(service, command)
+
+
+def add_a_setting(service: Path, part: str) -> None:
+    (setting,) = code(part)
+    with (service / BASE).open("a") as base:
+        base.write(f"\n{setting}")
+    reading = "from django.conf import settings; print(settings.NOTES_PER_USER)"
+    shell = [UV, "run", "manage.py", "shell", "--verbosity=0", "-c", reading]
+    assert run(*shell, cwd=service) == "100\n"
+    assert run(*shell, cwd=service, NOTES_PER_USER="7") == "7\n"
+    with pytest.raises(Failed, match="NOTES_PER_USER: "):
+        run(*shell, cwd=service, NOTES_PER_USER="0")
+
+
+def add_an_event(service: Path, part: str) -> None:
+    service_docs.write(service, files(part))
+    app = service / "apps/notes/apps.py"
+    app.write_text(app.read_text().replace("import emails ", "import emails, events "))
+    assert "import emails, events " in app.read_text()
+
+
+def add_a_consumer(service: Path, part: str) -> None:
+    for name, block in zip(
+        ["apps/api/consumers.py", "api_core/routing.py"], code(part), strict=True
+    ):
+        imports, _, rest = block.partition("\n\n")
+        text = (service / name).read_text()
+        assert f"`{name}`" in part
+        text = text.replace("\nfrom django", f"\n{imports}\nfrom django", 1)
+        (service / name).write_text(f"{text}\n\n{rest.lstrip()}")
