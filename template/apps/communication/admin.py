@@ -202,7 +202,7 @@ class EmailTemplateAdmin(SafeInputMixin, admin.ModelAdmin[EmailTemplate]):
 
 def _errors_of(template: EmailTemplate) -> dict[str, list[str]]:
     try:
-        template.full_clean(validate_unique=False, validate_constraints=False)
+        template.full_clean()
     except ValidationError as error:
         return error.message_dict
     return {}

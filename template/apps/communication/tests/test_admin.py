@@ -124,6 +124,15 @@ def test_the_editor_uses_the_language_of_the_admin(language: str, locale: str) -
         assert f"summernote-{locale}.min.js" in str(widget.media)
 
 
+def test_the_editor_is_a_textarea_that_is_not_required(editor: Client) -> None:
+    empty = SummernoteEditor().render("html", None)
+    assert '<textarea name="html"' in empty
+    assert "None" not in empty
+    page = editor.get(f"{ADD}?kind=reset_password&language=en").content.decode()
+    (textarea,) = re.findall(r"<textarea[^>]*>", page)
+    assert "required" not in textarea
+
+
 def test_inline_scripts_are_forbidden_on_the_pages_of_the_editor(
     editor: Client, template: EmailTemplate
 ) -> None:
@@ -150,7 +159,12 @@ def test_a_new_template_starts_with_the_built_in_text(editor: Client) -> None:
 
 
 def test_the_chooser_links_to_existing_templates(editor: Client, template: EmailTemplate) -> None:
-    assert f'href="{change_url(template)}"' in editor.get(ADD).content.decode()
+    response = editor.get(ADD, headers={"Accept-Language": "en"})
+    page = response.content.decode()
+    assert "<h1>Rewrite an e-mail</h1>" in page
+    assert 'id="logout-form"' in page
+    assert f'<a href="{change_url(template)}" class="changelink">' in page
+    assert f'<a href="{ADD}?kind=reset_password&amp;language=pt-br" class="addlink">' in page
 
 
 @pytest.mark.parametrize("query", ["kind=", "kind=nonsense&language=en", "kind=a&language=../.."])
@@ -227,6 +241,7 @@ def test_a_preview_shows_the_sample_values(editor: Client, template: EmailTempla
     assert "Reset it, Ana" in page
     sample = get_kind("reset_password").placeholders["reset_url"]
     assert f'<a href="{sample}">Reset</a>' in sandboxed(page)
+    assert '<html lang="en">' in sandboxed(page)
     assert sandboxed(page).rstrip().endswith("</html>")
     assert f"Reset: &lt;{sample}&gt;" in page
 

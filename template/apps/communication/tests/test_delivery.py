@@ -22,6 +22,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from api_core.mailers import named_sender
 from apps.communication import tasks
+from apps.communication.emails import email_kind
 from apps.communication.kinds import UnknownEmailKindError
 from apps.communication.models import Email, EmailTemplate
 from apps.communication.services import queue_email, requeue_emails
@@ -128,6 +129,16 @@ def test_an_invalid_context_is_rejected_when_it_is_queued(context: dict[str, obj
 def test_an_unknown_kind_is_rejected_when_it_is_queued() -> None:
     with pytest.raises(UnknownEmailKindError):
         queue_email("nonsense", to="a@example.com", context={})
+
+
+def test_a_declared_kind_queues_its_arguments(greeting: dict[str, Any]) -> None:
+    @email_kind("note", label="Note", placeholders={})
+    def note(number: int) -> dict[str, str]:
+        return {}
+
+    note.queue(to="a@example.com", language="pt-br", number=3)
+    (row,) = Email.objects.values_list("kind", "to", "context", "language", "state")
+    assert row == ("note", "a@example.com", {"number": 3}, "pt-br", State.QUEUED)
 
 
 @pytest.mark.parametrize("language", ["pt-br", "en"])
@@ -258,6 +269,39 @@ def test_an_email_fails_after_the_last_attempt(clock: Clock, settings: Settings)
     assert timedelta(hours=3) <= waits[-1] <= timedelta(hours=6)
     assert len(waits) == MAX_ATTEMPTS - 1
     assert send_due_emails.call() == {}
+
+
+def test_a_failed_attempt_is_logged(
+    settings: Settings, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.MAILERS = DOWN
+    email = queue()
+    send_due_emails.call()
+    (line,) = [r.msg for r in caplog.records if isinstance(r.msg, dict)]
+    assert isinstance(line.pop("error"), TimeoutError)
+    fields = {name: line[name] for name in ("event", "email_id", "kind", "attempt")}
+    assert fields == {
+        "event": "email_not_sent",
+        "email_id": email.pk,
+        "kind": "greeting",
+        "attempt": 1,
+    }
+    assert email.to not in str(line)
+
+
+def test_a_long_error_is_cut(greeting: dict[str, Any]) -> None:
+    greeting["0"] = lambda: {}["x" * 2000]
+    email = queue()
+    send_due_emails.call()
+    email.refresh_from_db()
+    assert len(email.last_error) == 1000
+
+
+def test_only_waiting_emails_are_due(clock: Clock) -> None:
+    due = [queue(), queue(state=State.SENDING)]
+    queue(state=State.SENT)
+    queue(next_attempt_at=clock.now + timedelta(seconds=1))
+    assert set(Email.objects.due(clock.now)) == set(due)
 
 
 def test_retries_are_spread_over_time(clock: Clock, settings: Settings) -> None:
