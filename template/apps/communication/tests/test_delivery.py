@@ -411,6 +411,28 @@ def test_a_worker_that_took_too_long_changes_nothing(clock: Clock) -> None:
     assert (email.state, email.last_error) == (State.SENT, "")
 
 
+def test_a_result_is_recorded_only_for_the_email_and_the_attempt(clock: Clock) -> None:
+    slow, other = (tasks._claim(email.pk) for email in (queue(), queue()))
+    assert slow is not None
+    assert other is not None
+    tasks._record(slow, State.SKIPPED)
+    assert (state_of(slow), state_of(other)) == (State.SKIPPED, State.SENDING)
+    clock.now += LEASE
+    assert tasks._claim(other.pk) is not None
+    tasks._record(other, State.FAILED)
+    assert state_of(other) == State.SENDING
+
+
+def test_an_attempt_enqueues_the_next_one_for_the_end_of_its_lease(
+    settings: Settings, clock: Clock
+) -> None:
+    email = queue()
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
+    deliver_email.call(email.pk)
+    (result,) = task_backends["default"].results  # type: ignore[attr-defined]
+    assert (result.task.run_after, result.args) == (clock.now + LEASE, [email.pk])
+
+
 def test_an_email_that_is_not_due_is_looked_at_again(clock: Clock, worker: Worker) -> None:
     email = queue(next_attempt_at=clock.now + timedelta(hours=1))
     worker()

@@ -57,6 +57,12 @@ def test_an_active_template_replaces_the_built_in_text(db: None) -> None:
     assert render_email(kind, "en", kind.placeholders).subject == "Reset your password"
 
 
+def test_a_template_of_another_kind_is_not_used(greeting_text: EmailTemplate) -> None:
+    kind = get_kind("account_deleted")
+    EmailTemplate.objects.update(html="<p>x</p>", subject="x")
+    assert render_email(kind, "en", kind.placeholders).subject == "Your account was deleted"
+
+
 def test_an_invalid_stored_template_is_replaced_by_the_built_in_text(db: None) -> None:
     kind = get_kind("reset_password")
     EmailTemplate.objects.create(
