@@ -1,6 +1,16 @@
-"""Settings of the SMTP server."""
+"""The SMTP server that sends e-mails, and their sender."""
 
+from email.headerregistry import Address
+from email.utils import parseaddr
 from typing import Any
+
+
+def named_sender(sender: str | None, name: str) -> str:
+    """Return the sender, with ``name`` as its display name if it has none."""
+    display_name, address = parseaddr(sender or "")
+    if display_name or not address:
+        return sender or ""
+    return str(Address(name, addr_spec=address))
 
 
 def smtp_mailers(host: str, port: int, username: str, password: str) -> dict[str, Any]:
