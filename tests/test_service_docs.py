@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import service_docs
 from _pytest.outcomes import Failed
-from edits import BASE, SERIALIZERS, add_routes, insert
+from edits import BASE, ROUTE, SERIALIZERS, URLS, insert
 from service_docs import code, commands, files, section
 from support import UV, VARIANTS, Answers, copy, name_of, run
 from updating import commit_all, git
@@ -149,7 +149,8 @@ def add_an_app(service: Path, text: str) -> None:
         (service / "apps/notes" / name).unlink()
     service_docs.add_app(service, text)
     insert(service, BASE, '    "apps.notes",\n', before='    "apps.communication",\n')
-    add_routes(service)
+    assert f"`{ROUTE.strip().rstrip(',')}`" in part
+    insert(service, URLS, ROUTE, before='    path("", include("apps.user.api.urls"))')
     for command in then:
         execute(service, command)
 
