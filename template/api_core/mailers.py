@@ -1,10 +1,10 @@
-"""The SMTP server that sends e-mails."""
+"""Settings of the SMTP server."""
 
 from typing import Any
 
 
 def smtp_mailers(host: str, port: int, username: str, password: str) -> dict[str, Any]:
-    """Return ``MAILERS``. Port 465 is TLS from the first byte, 587 after STARTTLS (RFC 8314)."""
+    """Return ``MAILERS``. Port 465 uses implicit TLS, 587 uses STARTTLS (RFC 8314)."""
     backend = "django.core.mail.backends.smtp.EmailBackend"
     options = {
         "host": host,

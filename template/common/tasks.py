@@ -1,4 +1,4 @@
-"""What django-tasks-db lacks here: a translated name, and a backend for development."""
+"""A translated name for django-tasks-db, and a task backend for development."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class TasksConfig(TasksAppConfig):
 
 
 class DevelopmentBackend(DatabaseBackend):
-    """Run a task immediately. One with ``run_after`` waits for ``db_worker``."""
+    """Run tasks immediately, except for those with ``run_after``, which wait for ``db_worker``."""
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)

@@ -1,4 +1,4 @@
-"""Tasks in development: at once, or later by ``db_worker``."""
+"""Tasks in development."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ def nothing_ran() -> None:
     ran.clear()
 
 
-def test_a_task_runs_where_it_is_enqueued(db: None) -> None:
+def test_a_task_runs_immediately_in_development(db: None) -> None:
     assert isinstance(remember.get_backend(), DevelopmentBackend)
     result = remember.enqueue("now")
     assert (ran, result.status) == (["now"], TaskResultStatus.SUCCESSFUL)

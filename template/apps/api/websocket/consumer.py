@@ -69,6 +69,9 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             except RedisError as error:
                 logger.warning("redis_unavailable", error=error)
                 await self.close_with(CloseCode.TRY_AGAIN_LATER)
+            except asyncio.CancelledError:  # Daphne stops
+                await self.close_with(CloseCode.RECONNECT)
+                raise
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Call the handler of a message.

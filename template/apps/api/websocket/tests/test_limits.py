@@ -130,6 +130,12 @@ class TestConnections:
         assert take_slot(user, "three") == slot
 
 
+def test_a_user_has_ten_connections_by_default(user: User) -> None:
+    slots = [take_slot(user, str(number)) for number in range(11)]
+    assert slots[10] is None
+    assert None not in slots[:10]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_connections_do_not_exceed_the_limit(user: User, settings: Settings) -> None:
     settings.WEBSOCKET_CONNECTIONS_PER_USER = 3
