@@ -76,14 +76,14 @@ def mutants(session: nox.Session) -> None:
         copy_template(session, service, "--data=database=sqlite")
         python = set_up(session, service)
         session.run("uv", "pip", "install", "--quiet", f"--python={python}", "mutmut==3.8.1")
-        session.run("python", "tests/mutants.py", str(service), *session.posargs)
+        session.run("python", "scripts/mutants.py", str(service), *session.posargs)
 
 
 @nox.session(python=PYTHON)
 def matrix(session: nox.Session) -> None:
     """Print the variants, for the jobs of CI that test one each."""
     install(session)
-    session.run("python", "tests/matrix.py")
+    session.run("python", "scripts/matrix.py", env={"PYTHONPATH": "tests"})
 
 
 @nox.session(python=PYTHON)
@@ -176,10 +176,10 @@ def release(session: nox.Session) -> None:
     if len(session.posargs) != 1:
         session.error("Name the version: nox -s release -- 1.2.0")
     install(session)
-    session.run("python", "releases.py", "check", *session.posargs)
+    session.run("python", "scripts/releases.py", "check", *session.posargs)
     lint(session)
     session.run("pytest", "--numprocesses=auto", "--dist=loadgroup")
-    session.run("python", "releases.py", "record", *session.posargs)
+    session.run("python", "scripts/releases.py", "record", *session.posargs)
 
 
 @nox.session(python=PYTHON)

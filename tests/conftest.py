@@ -3,10 +3,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import Server, Service, running_service, serving
-from servers import installed
 from support import snapshot
-from updating import history_of_releases
+from support.live import Server, Service, running_service, serving
+from support.servers import installed
+from support.updating import history_of_releases
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import servers
 import yaml
 from _pytest.outcomes import Failed
-from support import OPTIONS, ROOT, UV, Answers, combinations_of, copy, name_of, run
+from support import OPTIONS, ROOT, UV, Answers, combinations_of, copy, name_of, run, servers
 
 EVERYTHING: Answers = {
     "database": "postgres",

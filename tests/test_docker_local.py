@@ -11,9 +11,9 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
 from support import Answers, copy, name_of, run
-from walk import Api, walk
+from support.containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
+from support.walk import Api, walk
 
 pytestmark = pytest.mark.docker
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import (
+from support import OPTIONS, ROOT, name_of, run
+from support.containers import (
     APP_KEY,
     COMBINATIONS,
     HTTPS,
@@ -19,9 +20,8 @@ from containers import (
     sockets,
     variables,
 )
-from servers import URL_BASE
-from support import OPTIONS, ROOT, name_of, run
-from walk import Api, walk
+from support.servers import URL_BASE
+from support.walk import Api, walk
 
 pytestmark = pytest.mark.docker
 

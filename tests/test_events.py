@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import database, installed, production, started
-from sqs import Gate, Sqs, gate, sqs_server
 from support import run
+from support.servers import database, installed, production, started
+from support.sqs import Gate, Sqs, gate, sqs_server
 from test_outage import kill_postgres
 
 # Stores events with what they tell of, a group, in transactions of which some are rolled back,

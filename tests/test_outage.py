@@ -8,8 +8,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from servers import database, installed, production, served
-from walk import Api
+from support.servers import database, installed, production, served
+from support.walk import Api
 
 SECRET = "in-no-log"  # noqa: S105 - of a test
 

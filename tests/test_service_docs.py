@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-import service_docs
 from _pytest.outcomes import Failed
-from edits import BASE, SERIALIZERS, add_routes, insert
-from service_docs import code, commands, files, section
-from support import UV, VARIANTS, Answers, copy, name_of, run
-from updating import commit_all, git
+from support import UV, VARIANTS, Answers, copy, name_of, run, service_docs
+from support.edits import BASE, SERIALIZERS, add_routes, insert
+from support.service_docs import code, commands, files, section
+from support.updating import commit_all, git
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "AGENTS.md"]
 # What the how-tos create.

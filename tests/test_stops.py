@@ -13,8 +13,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from servers import database, free_port, installed, production, wait_for
 from support import run
+from support.servers import database, free_port, installed, production, wait_for
 
 # They share one service.
 pytestmark = pytest.mark.xdist_group("stops")

@@ -14,7 +14,6 @@ import pytest
 from _pytest.outcomes import Failed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from service_docs import CONTRIBUTING, commands, section
 from support import (
     OPTIONS,
     SERVICE_PYTHON,
@@ -28,6 +27,7 @@ from support import (
     run,
     tracked,
 )
+from support.service_docs import CONTRIBUTING, commands, section
 
 # Texts that try the limits of what the questions take.
 TEXTS = {

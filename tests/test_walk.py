@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
-from servers import URL_BASE, database, free_port, installed, production, served, started
 from support import OPTIONS
-from walk import Api, walk
+from support.servers import URL_BASE, database, free_port, installed, production, served, started
+from support.walk import Api, walk
 
 
 class Mailbox(MessageHandler):

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, browser
-from servers import free_port, installed, started
 from support import ROOT
-from websocket_stack import (
+from support.browser import Page, browser
+from support.servers import free_port, installed, started
+from support.websocket_stack import (
     HOST,
     PASSWORD,
     SERVERS,

@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from live import Server, Service, serving
-from servers import free_port, started
 from support import copy, run
-from websocket_stack import needs, wait_for_port
+from support.live import Server, Service, serving
+from support.servers import free_port, started
+from support.websocket_stack import needs, wait_for_port
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from containers import wait_until
-from live import Service, serving
-from servers import free_port, started, wait_for
 from support import copy
+from support.containers import wait_until
+from support.live import Service, serving
+from support.servers import free_port, started, wait_for
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.xdist_group("reports")

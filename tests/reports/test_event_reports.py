@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Server, Service, running_service, serving
-from servers import installed
-from sqs import Sqs, sqs_server
-from walk import Api
+from support.live import Server, Service, running_service, serving
+from support.servers import installed
+from support.sqs import Sqs, sqs_server
+from support.walk import Api
 
 pytestmark = pytest.mark.xdist_group("event_reports")
 

@@ -14,7 +14,7 @@ import copier
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template"
 UV = os.environ.get("UV", "uv")
 # The Python that the variants are tested on: the one they are made for, or another.

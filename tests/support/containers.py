@@ -10,10 +10,11 @@ from typing import Any
 
 import aiosmtpd
 import pytest
-from servers import URL_BASE, free_port
-from support import OPTIONS, Answers, combinations_of, copy, run
-from walk import Api
 from websockets.sync.client import ClientConnection, connect
+
+from support import OPTIONS, Answers, combinations_of, copy, run
+from support.servers import URL_BASE, free_port
+from support.walk import Api
 
 # What decides which containers there are, and what runs in them.
 COMBINATIONS = combinations_of(

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+
 from support import UV, copy, run
 
 URL_BASE = "https://api.example.com"
