@@ -11,7 +11,8 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from support import Answers, copy, name_of, run
+from pytest_copier.plugin import CopierFixture
+from support import Answers, name_of, run
 from support.containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
 from support.walk import Api, walk
 
@@ -24,18 +25,20 @@ OWNER = 4321
 @pytest.fixture(
     scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
 )
-def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+def local(
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
+) -> Iterator[Containers]:
     """What a developer starts, with its static files collected."""
-    with development(template, short_path, request.param) as containers:
+    with development(copier, short_path, request.param) as containers:
         containers.up("--build", COLLECTSTATIC="1")
         yield containers
 
 
 @contextmanager
-def development(template: Path, folder: Path, answers: Answers) -> Iterator[Containers]:
+def development(copier: CopierFixture, folder: Path, answers: Answers) -> Iterator[Containers]:
     """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
     slug = f"test-{secrets.token_hex(3)}"
-    service = copy(template, folder / slug, project_slug=slug, **answers)
+    service = copier.copy(folder / slug, project_slug=slug, **answers).path
     give(service)
     containers = Containers(service, answers, slug, "docker-compose.local.yml")
     try:
@@ -157,10 +160,12 @@ class Migration(migrations.Migration):
 """
 
 
-def test_a_table_that_has_no_migration_and_another_needs(template: Path, short_path: Path) -> None:
+def test_a_table_that_has_no_migration_and_another_needs(
+    copier: CopierFixture, short_path: Path
+) -> None:
     """Which ``migrate`` alone cannot make: PostgreSQL refuses the reference."""
     answers = {"database": "postgres", "use_channels": False, "use_event_sync": False}
-    with development(template, short_path, answers) as containers:
+    with development(copier, short_path, answers) as containers:
         apps = containers.service / "apps"
         for file, text in {
             "things/__init__.py": "",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_copier.plugin import CopierFixture
 from support import OPTIONS, ROOT, name_of, run
 from support.containers import (
     APP_KEY,
@@ -74,10 +75,10 @@ print(json.dumps(ended))
     scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in COMBINATIONS]
 )
 def running(
-    request: pytest.FixtureRequest, template: Path, short_path: Path
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:
     """Every service of docker-compose.yml, and what it meets in production."""
-    with production(template, short_path, request.param) as containers:
+    with production(copier, short_path, request.param) as containers:
         containers.up("--build")
         if request.param["use_event_sync"]:
             setup = ["python", "manage.py", "event_sync_setup", "--no-input"]
@@ -161,9 +162,9 @@ def test_new_containers_find_the_data(running: Containers) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(template: Path, short_path: Path) -> Iterator[Containers]:
+def image(copier: CopierFixture, short_path: Path) -> Iterator[Containers]:
     """The image of the default answers, with nothing around it."""
-    with production(template, short_path, DEFAULTS) as containers:
+    with production(copier, short_path, DEFAULTS) as containers:
         containers.compose("build")
         yield containers
 
@@ -279,10 +280,12 @@ def test_a_change_of_the_code_keeps_the_layer_of_the_packages(image: Containers)
 
 
 @pytest.fixture(params=OPTIONS["database"])
-def empty(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+def empty(
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
+) -> Iterator[Containers]:
     """A service that was never started."""
     answers = DEFAULTS | {"database": request.param}
-    with production(template, short_path, answers) as containers:
+    with production(copier, short_path, answers) as containers:
         yield containers
 
 
@@ -303,9 +306,11 @@ echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
 """
 
 
-def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_path: Path) -> None:
+def test_a_volume_with_the_static_files_of_an_older_image(
+    copier: CopierFixture, short_path: Path
+) -> None:
     answers = DEFAULTS | {"database": "sqlite"}
-    with production(template, short_path, answers) as containers:
+    with production(copier, short_path, answers) as containers:
         more = {
             "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
             "volumes": {"static": {}},
@@ -323,8 +328,10 @@ def test_a_volume_with_the_static_files_of_an_older_image(template: Path, short_
         containers.execute("cat", "staticfiles/admin/css/base.css")
 
 
-def test_gunicorn_beside_channels_drops_none_either(template: Path, short_path: Path) -> None:
-    with production(template, short_path, DEFAULTS) as containers:
+def test_gunicorn_beside_channels_drops_none_either(
+    copier: CopierFixture, short_path: Path
+) -> None:
+    with production(copier, short_path, DEFAULTS) as containers:
         with (containers.service / ".env").open("a") as env:
             env.write("SERVER=gunicorn\n")
         containers.up("--build", "web", "db", "redis")
@@ -343,14 +350,14 @@ http {
 """
 
 
-def test_replicas_behind_nginx(template: Path, short_path: Path) -> None:
+def test_replicas_behind_nginx(copier: CopierFixture, short_path: Path) -> None:
     """Two containers serve every call and every WebSocket of a client together."""
     page = (ROOT / "docs/websockets.md").read_text()
     (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
     # Without the certificate, and the rest as if there were one.
     site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)
     site = site.replace("443 ssl", "80").replace("$scheme", "https").replace("127.0.0.1:", "web:")
-    with production(template, short_path, DEFAULTS) as containers:
+    with production(copier, short_path, DEFAULTS) as containers:
         (containers.service / "nginx.conf").write_text(NGINX % site)
         (containers.service / "nginx.yml").write_text(NGINX_SERVICE)
         containers.files = (*containers.files, "nginx.yml")

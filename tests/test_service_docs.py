@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.outcomes import Failed
+from pytest_copier.plugin import CopierFixture
 from support import UV, VARIANTS, Answers, copy, name_of, run, service_docs
 from support.edits import BASE, SERIALIZERS, add_routes, insert
 from support.service_docs import code, commands, files, section
@@ -16,9 +17,9 @@ CREATED = re.compile(r"apps/notes/|db\.sqlite3|\.postgres/|urls_v3")
 
 
 @pytest.fixture(scope="module")
-def service(template: Path, short_path: Path) -> Path:
+def service(copier: CopierFixture, short_path: Path) -> Path:
     """A service with the default answers, in Git and installed."""
-    folder = copy(template, short_path / "documents")
+    folder = copier.copy(short_path / "documents").path
     git(folder, "init", "--quiet")
     commit_all(folder)
     run(UV, "run", "manage.py", "migrate", cwd=folder)
@@ -27,9 +28,9 @@ def service(template: Path, short_path: Path) -> Path:
 
 @pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
 def test_paths_and_links_in_the_documents_exist(
-    template: Path, tmp_path: Path, answers: Answers
+    copier: CopierFixture, tmp_path: Path, answers: Answers
 ) -> None:
-    service = copy(template, tmp_path / "service", **answers)
+    service = copier.copy(tmp_path / "service", **answers).path
     for name in DOCUMENTS:
         text = (service / name).read_text()
         paths = re.findall(r"`((?:\w[\w.-]*/)*[\w.-]+(?:\.(?:py|toml|txt|md|sh)|/))`", text)

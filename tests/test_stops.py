@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from pytest_copier.plugin import CopierFixture
 from support import run
 from support.servers import database, free_port, installed, production, wait_for
 
@@ -52,8 +53,8 @@ SERVERS = [("gunicorn", 1), ("gunicorn", 2), ("daphne", 1), ("uvicorn", 1), ("uv
 
 
 @pytest.fixture(scope="module")
-def service(template: Path, short_path: Path) -> Path:
-    return installed(template, short_path / "service", use_channels=True)
+def service(copier: CopierFixture, short_path: Path) -> Path:
+    return installed(copier, short_path / "service", use_channels=True)
 
 
 @pytest.fixture(scope="module")
