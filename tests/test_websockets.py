@@ -1,6 +1,6 @@
 """WebSockets in production, met by clients that nobody here wrote.
 
-Everything runs as docs/websockets.md says: two processes started by ``start_server.sh`` with one
+Everything runs as docs/websockets_production.md says: two processes started by ``start_server.sh`` with one
 PostgreSQL and one Redis, first Daphne, then uvicorn.
 """
 
@@ -116,15 +116,15 @@ def test_an_empty_message(running: Stack) -> None:
     with running.connect(ECHO, **bearer(user.token)) as connection:
         connection.send("")
         connection.send("next")
-        # Daphne never sends an empty message, as docs/websockets.md says.
+        # Daphne never sends an empty message, as docs/websockets_production.md says.
         if running.server == "uvicorn":
             assert connection.recv(timeout=20) == ""
         assert connection.recv(timeout=20) == "next"
 
 
 def test_the_servers_own_commands(running: Stack) -> None:
-    """Without ``start_server.sh``, as docs/websockets.md shows them."""
-    page = (ROOT / "docs/websockets.md").read_text()
+    """Without ``start_server.sh``, as docs/websockets_production.md shows them."""
+    page = (ROOT / "docs/websockets_production.md").read_text()
     (command,) = re.findall(rf"`({running.server} [^`]*api_core.asgi[^`]*)`", page)
     port = str(free_port())
     here = command.replace("0.0.0.0", "127.0.0.1").replace("8000", port)  # noqa: S104 - goes

@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 SERVERS = ["daphne", "uvicorn"]
 HOST = "api.example.com"
 
-# What stands around the sample of docs/websockets.md, and a second host with an empty page.
+# What stands around the sample of docs/websockets_production.md, and a second host with an empty page.
 NGINX = """
 daemon off;
 master_process off;
@@ -240,12 +240,12 @@ def stack(service: Path, server: str, kind: str) -> Iterator[Stack]:
 
 @contextmanager
 def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
-    """Run the configuration of docs/websockets.md, and give its port.
+    """Run the configuration of docs/websockets_production.md, and give its port.
 
     Only addresses and the paths of files are changed. Two more names serve an empty page, as
     web applications elsewhere do.
     """
-    page = (ROOT / "docs/websockets.md").read_text()
+    page = (ROOT / "docs/websockets_production.md").read_text()
     (sample,) = re.findall(r"^```nginx\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     program, port = needs("nginx"), free_port()
     run(
