@@ -1,4 +1,4 @@
-"""What ends a connection that was opened with a good proof. OWASP ASVS 5.0: 7.4.1, 7.4.2."""
+"""Re-checks of the credentials of open connections. OWASP ASVS 5.0: 7.4.1, 7.4.2."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def frequent_checks(settings: Settings) -> None:
 
 @pytest.fixture
 def browser(user: User) -> Client:
-    """A browser with the session of ``user``."""
+    """A browser in which ``user`` is logged in."""
     client = Client()
     client.force_login(user)
     return client
@@ -48,7 +48,7 @@ def delete(user: User) -> None:
     user.delete()
 
 
-async def test_an_expired_token(user: User, settings: Settings) -> None:
+async def test_a_connection_closes_when_its_token_expires(user: User, settings: Settings) -> None:
     settings.WEBSOCKET_RECHECK_SECONDS = 3600
     token = token_of(user, exp=int(time.time()) + 2)
     socket = await Socket(authorization=f"Bearer {token}").open()
@@ -57,7 +57,7 @@ async def test_an_expired_token(user: User, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("change", [services.logout, change_password, deactivate, delete])
-async def test_a_token_that_is_revoked(
+async def test_a_connection_closes_when_its_token_is_revoked(
     user: User, bearer: str, change: Callable[[User], object]
 ) -> None:
     socket = await Socket(authorization=bearer).open()
@@ -67,7 +67,7 @@ async def test_a_token_that_is_revoked(
 
 
 @pytest.mark.parametrize("change", [change_password, deactivate, delete])
-async def test_a_session_that_is_revoked(
+async def test_a_connection_closes_when_its_session_is_revoked(
     user: User, browser: Client, change: Callable[[User], object]
 ) -> None:
     socket = await Socket(session=session_of(browser), origin=OWN).open()
@@ -76,17 +76,17 @@ async def test_a_session_that_is_revoked(
     assert await socket.close_code() == 4401
 
 
-async def test_a_session_that_is_logged_out(browser: Client) -> None:
+async def test_a_connection_closes_when_its_session_logs_out(browser: Client) -> None:
     socket = await Socket(session=session_of(browser), origin=OWN).open()
     assert await socket.echoes()
     await database_sync_to_async(browser.logout)()
     assert await socket.close_code() == 4401
 
 
-async def test_a_session_survives_a_change_of_the_secret_key(
+async def test_a_connection_survives_a_change_of_the_secret_key(
     browser: Client, settings: Settings
 ) -> None:
-    """A check must not renew the session either: its new cookie would not reach the browser."""
+    """A re-check must not renew the session: the browser would not receive its new cookie."""
     async with connected(session=session_of(browser), origin=OWN) as socket:
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
         settings.SECRET_KEY = "another key " * 5
@@ -95,44 +95,46 @@ async def test_a_session_survives_a_change_of_the_secret_key(
             assert await socket.receive_nothing(timeout=0.05)
 
 
-async def test_what_nobody_revoked_stays_open(bearer: str) -> None:
+async def test_a_connection_with_valid_credentials_stays_open(bearer: str) -> None:
     async with connected(authorization=bearer) as socket:
         for _check in range(10):
             assert await socket.echoes()
             assert await socket.receive_nothing(timeout=0.05)
 
 
-async def test_a_short_outage_of_the_database_closes_nothing(
+async def test_a_short_database_outage_closes_no_connection(
     bearer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(authorization=bearer) as socket:
         with monkeypatch.context() as outage:
-            checks = count_and_fail(outage)
+            checks = fail_checks(outage)
             while not checks:
                 assert await socket.receive_nothing(timeout=0.02)
         assert await socket.echoes()
 
 
-async def test_a_long_outage_of_the_database_closes(
+async def test_a_long_database_outage_closes_the_connection(
     bearer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can say any more whether the token was revoked."""
+    """The token may have been revoked in the meantime."""
     socket = await Socket(authorization=bearer).open()
-    checks = count_and_fail(monkeypatch)
+    checks = fail_checks(monkeypatch)
     assert await socket.close_code() == 4503
     assert len(checks) > 1
 
 
-async def test_a_fault_in_a_check_closes(bearer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nothing would end the connection any more."""
+async def test_an_unexpected_error_in_a_check_closes_the_connection(
+    bearer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without checks the connection would stay open for ever."""
     socket = await Socket(authorization=bearer).open()
-    checks = count_and_fail(monkeypatch, ZeroDivisionError())
+    checks = fail_checks(monkeypatch, ZeroDivisionError())
     assert await socket.close_code() == 4503
     assert len(checks) == 1
 
 
-def count_and_fail(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
-    """Let every further check fail, as without a database, and return the list of them."""
+def fail_checks(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
+    """Make all further checks fail, and return the list of them."""
     checks: list[object] = []
 
     def fail(self: object, jwt: object) -> None:
