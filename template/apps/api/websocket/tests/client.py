@@ -25,6 +25,7 @@ class Socket(WebsocketCommunicator):
         origin: str | None = None,
         host: str = "localhost:8000",
         forwarded_proto: str | None = None,
+        content_type: str | None = None,
     ) -> None:
         authorization = [authorization] if isinstance(authorization, str) else authorization
         headers = [("host", host)]
@@ -35,6 +36,8 @@ class Socket(WebsocketCommunicator):
             headers.append(("origin", origin))
         if forwarded_proto:
             headers.append(("x-forwarded-proto", forwarded_proto))
+        if content_type:
+            headers.append(("content-type", content_type))
         super().__init__(
             application,
             path,

@@ -1,6 +1,7 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -32,6 +33,19 @@ def one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 def bearer(user: User) -> str:
     """The Authorization header of ``user``."""
     return f"Bearer {issue_jwt(user).token}"
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """Return a function that returns the logged events, each with its fields."""
+    caplog.set_level("INFO")
+    names = {"event", "error", "path", "user", "code", "seconds"}
+
+    def logged() -> list[dict[str, Any]]:
+        messages = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+        return [{key: message[key] for key in names & message.keys()} for message in messages]
+
+    return logged
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A Redis server that tests can kill."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -42,6 +43,9 @@ class RedisServer:
                 client.close()
                 return
         raise AssertionError("Redis does not start")
+
+    def suspend(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """Kill it, as a power failure does."""

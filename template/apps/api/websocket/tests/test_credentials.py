@@ -187,6 +187,21 @@ class TestSession:
         async with connected(session=cookie) as socket:
             assert await socket.echoes()
 
+    async def test_a_session_is_accepted_from_a_listed_origin(
+        self, user: User, session: str, settings: Settings
+    ) -> None:
+        settings.CORS_ALLOWED_ORIGINS = ["https://app.example.com"]
+        assert await authenticates_as(user, session=session, origin="https://app.example.com")
+        assert await Socket(session=session, origin="https://app.example.com:8443").is_denied()
+
+    async def test_a_session_authenticates_its_own_user(self) -> None:
+        await database_sync_to_async(make_user)()
+        other = await database_sync_to_async(make_user)()
+        client = Client()
+        await database_sync_to_async(client.force_login)(other)
+        key = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+        assert await authenticates_as(other, session=key)
+
     async def test_the_origin_is_compared_with_https_behind_a_proxy(
         self, user: User, session: str, settings: Settings
     ) -> None:
@@ -241,6 +256,11 @@ class TestEncryption:
         await socket.open()
         assert await socket.echoes()
         await socket.disconnect()
+
+
+async def test_an_odd_content_type_is_ignored() -> None:
+    async with connected(content_type="text/plain; charset=\0") as socket:
+        assert await socket.echoes()
 
 
 async def test_an_unknown_host_is_refused(bearer: str) -> None:

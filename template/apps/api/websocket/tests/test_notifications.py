@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import pytest
 from channels.db import database_sync_to_async
 from django.db import transaction
 from pytest_django import Settings
+from redis.exceptions import RedisError
 from rest_framework.test import APIClient
 
 from apps.api.notifications import _send, notify
@@ -18,6 +20,7 @@ from apps.user.models import User
 from apps.user.tests.factories import make_user
 from apps.user.tokens import issue_jwt
 
+Logged = Callable[[], list[dict[str, Any]]]
 Committed = Callable[..., AbstractContextManager[list[Any]]]
 
 pytestmark = pytest.mark.django_db
@@ -141,7 +144,7 @@ class TestRedis:
             assert await again.receive_text_or_bytes() == TEXT
 
     def test_readiness_returns_a_warning_while_redis_is_down(
-        self, api: APIClient, redis: RedisServer
+        self, api: APIClient, redis: RedisServer, logged: Logged
     ) -> None:
         answers = []
         for change in (None, redis.kill, redis.start):
@@ -150,3 +153,13 @@ class TestRedis:
             response = api.get("/api/v1/health/ready/")
             answers.append((response.status_code, response.json()["checks"]["channel_layer"]))
         assert answers == [(200, "ok"), (200, "warning"), (200, "ok")]
+        (warning,) = [each for each in logged() if each["event"] == "redis_unavailable"]
+        assert isinstance(warning["error"], RedisError)
+
+    def test_readiness_returns_a_warning_while_redis_does_not_respond(
+        self, api: APIClient, redis: RedisServer
+    ) -> None:
+        redis.suspend()
+        started = time.monotonic()
+        assert api.get("/api/v1/health/ready/").json()["checks"]["channel_layer"] == "warning"
+        assert time.monotonic() - started < 10

@@ -2,19 +2,24 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
+from django.core.cache import cache
 from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
+from apps.api.consumers import EchoConsumer
 from apps.api.websocket.tests.client import Socket, connected
 from apps.api.websocket.tests.test_credentials import OWN, token_of
 from apps.user import services
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD
+
+Logged = Callable[[], list[dict[str, Any]]]
 
 pytestmark = pytest.mark.django_db
 
@@ -95,6 +100,44 @@ async def test_a_connection_survives_a_change_of_the_secret_key(
             assert await socket.receive_nothing(timeout=0.05)
 
 
+async def test_a_recheck_refreshes_the_user(
+    user: User, bearer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reply(consumer: EchoConsumer, **_message: object) -> None:
+        await consumer.send(consumer.scope["user"].first_name)
+
+    monkeypatch.setattr(EchoConsumer, "receive", reply)
+    async with connected(authorization=bearer) as socket:
+        user.first_name = "Renamed"
+        await database_sync_to_async(user.save)()
+        assert await socket.receive_nothing(timeout=0.5)
+        await socket.send_to(text_data="name?")
+        assert await socket.receive_text_or_bytes() == "Renamed"
+
+
+async def test_a_connection_closes_when_its_slot_was_lost(
+    user: User, bearer: str, settings: Settings
+) -> None:
+    settings.WEBSOCKET_CONNECTIONS_PER_USER = 1
+    socket = await Socket(authorization=bearer).open()
+    assert await socket.echoes()
+    await database_sync_to_async(cache.set)(f"websocket:{user.pk}:0", "another", 60)
+    assert await socket.close_code() == 4409
+
+
+async def test_the_end_of_a_connection_is_logged(user: User, bearer: str, logged: Logged) -> None:
+    async with connected(authorization=bearer) as socket:
+        assert await socket.echoes()
+        assert await socket.receive_nothing(timeout=0.2)
+    async with connected() as anonymous:
+        assert await anonymous.echoes()
+    first, second = [each for each in logged() if each["event"] == "websocket_closed"]
+    assert 0.2 <= first.pop("seconds") < 10
+    assert second.pop("seconds") < 10
+    event = {"event": "websocket_closed", "path": "/ws/echo/", "code": 1000}
+    assert (first, second) == (event | {"user": user.pk}, event | {"user": None})
+
+
 async def test_a_connection_with_valid_credentials_stays_open(bearer: str) -> None:
     async with connected(authorization=bearer) as socket:
         for _check in range(10):
@@ -114,23 +157,27 @@ async def test_a_short_database_outage_closes_no_connection(
 
 
 async def test_a_long_database_outage_closes_the_connection(
-    bearer: str, monkeypatch: pytest.MonkeyPatch
+    bearer: str, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     """The token may have been revoked in the meantime."""
     socket = await Socket(authorization=bearer).open()
     checks = fail_checks(monkeypatch)
     assert await socket.close_code() == 4503
     assert len(checks) > 1
+    warnings = [each for each in logged() if each["event"] == "websocket_not_checked"]
+    assert len(warnings) == len(checks)
+    assert {str(warning["error"]) for warning in warnings} == {"no database"}
 
 
 async def test_an_unexpected_error_in_a_check_closes_the_connection(
-    bearer: str, monkeypatch: pytest.MonkeyPatch
+    bearer: str, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     """Without checks the connection would stay open for ever."""
     socket = await Socket(authorization=bearer).open()
     checks = fail_checks(monkeypatch, ZeroDivisionError())
     assert await socket.close_code() == 4503
     assert len(checks) == 1
+    assert "websocket_checks_failed" in [each["event"] for each in logged()]
 
 
 def fail_checks(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
