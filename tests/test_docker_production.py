@@ -346,7 +346,7 @@ def test_replicas_share_requests_and_websockets_behind_nginx(
     copier: CopierFixture, short_path: Path
 ) -> None:
     """Two containers serve every call and every WebSocket of a client together."""
-    page = (ROOT / "docs/websockets.md").read_text()
+    page = (ROOT / "docs/websockets_production.md").read_text()
     (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
     # Without the certificate, and the rest as if there were one.
     site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)

@@ -1,6 +1,6 @@
-"""WebSockets in production, met by clients that nobody here wrote.
+"""WebSockets in production, with clients of others.
 
-Everything runs as docs/websockets.md says: two processes started by ``start_server.sh`` with one
+Everything runs as docs/websockets_production.md says: two processes started by ``start_server.sh`` with one
 PostgreSQL and one Redis, first Daphne, then uvicorn.
 """
 
@@ -41,7 +41,7 @@ from websockets.sync.client import ClientConnection
 pytestmark = pytest.mark.xdist_group("websockets")
 
 ECHO, NOTIFICATIONS = "/ws/echo/", "/ws/notifications/"
-# What a browser asks for beside the token, and gets back without it.
+# The subprotocol that a browser offers beside the token, and that the service selects.
 SUBPROTOCOL = "jwt"
 
 
@@ -62,7 +62,7 @@ def running(request: pytest.FixtureRequest, service: Path) -> Iterator[Stack]:
 
 
 def snippet(language: str, start: str) -> str:
-    """A piece of code from docs/websockets.md, by its language and how it starts."""
+    """Return a code block of docs/websockets.md, by its language and its first words."""
     page = (ROOT / "docs/websockets.md").read_text()
     found: list[str] = re.findall(
         rf"^```{language}\n({start}.*?)^```", page, re.MULTILINE | re.DOTALL
@@ -76,7 +76,7 @@ def bearer(token: str) -> dict[str, Any]:
 
 
 def close_code(connection: ClientConnection) -> int | None:
-    """Read to the end: the code that the server closed with."""
+    """Receive until the server closes, and return its close code."""
     try:
         for _message in range(1000):
             connection.recv(timeout=20)
@@ -85,14 +85,14 @@ def close_code(connection: ClientConnection) -> int | None:
     pytest.fail("the server does not close the connection")
 
 
-def refused(running: Stack, **options: Any) -> int | None:
-    """The code with which the server ends a connection, instead of an answer."""
+def refusal_code(running: Stack, **options: Any) -> int | None:
+    """Return the code with which the server closes a new connection."""
     with running.connect(ECHO, **options) as connection:
         return close_code(connection)
 
 
-def logged_out(running: Stack, token: str) -> None:
-    """Log out over HTTP: the user's tokens end."""
+def log_out(running: Stack, token: str) -> None:
+    """Log out over HTTP, which revokes the user's tokens."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{running.ports[1]}/api/v1/auth/logout/",
         method="POST",
@@ -101,7 +101,7 @@ def logged_out(running: Stack, token: str) -> None:
     urllib.request.urlopen(request, timeout=20).close()
 
 
-def test_echo(running: Stack) -> None:
+def test_the_echo_sends_each_message_back(running: Stack) -> None:
     user = running.user("echo")
     with running.connect(ECHO, **bearer(user.token)) as connection:
         messages: list[str | bytes] = ["olá, 🌍", b"\0\xff bytes", "x" * 60_000]
@@ -110,20 +110,20 @@ def test_echo(running: Stack) -> None:
             assert connection.recv(timeout=20) == message
 
 
-def test_an_empty_message(running: Stack) -> None:
+def test_an_empty_message_does_not_end_the_connection(running: Stack) -> None:
     user = running.user("empty")
     with running.connect(ECHO, **bearer(user.token)) as connection:
         connection.send("")
         connection.send("next")
-        # Daphne never sends an empty message, as docs/websockets.md says.
+        # Daphne never sends an empty message, as docs/websockets_production.md says.
         if running.server == "uvicorn":
             assert connection.recv(timeout=20) == ""
         assert connection.recv(timeout=20) == "next"
 
 
-def test_the_servers_own_commands(running: Stack) -> None:
-    """Without ``start_server.sh``, as docs/websockets.md shows them."""
-    page = (ROOT / "docs/websockets.md").read_text()
+def test_the_documented_server_commands_start_the_service(running: Stack) -> None:
+    """Without ``start_server.sh``, as docs/websockets_production.md shows them."""
+    page = (ROOT / "docs/websockets_production.md").read_text()
     (command,) = re.findall(rf"`({running.server} [^`]*api_core.asgi[^`]*)`", page)
     port = str(free_port())
     here = command.replace("0.0.0.0", "127.0.0.1").replace("8000", port)  # noqa: S104 - goes
@@ -141,7 +141,7 @@ def test_the_servers_own_commands(running: Stack) -> None:
             assert connection.recv(timeout=20) == "hello"
 
 
-def test_who_is_let_in(running: Stack) -> None:
+def test_valid_credentials_are_accepted(running: Stack) -> None:
     user = running.user("in")
     cookie = {"Cookie": user.cookie}
     for options in (
@@ -153,36 +153,36 @@ def test_who_is_let_in(running: Stack) -> None:
         with running.connect(ECHO, **options) as connection:
             connection.send("hello")
             assert connection.recv(timeout=20) == "hello"
-            # The token never comes back.
+            # The token is never sent back.
             expected = SUBPROTOCOL if "subprotocols" in options else None
             assert connection.subprotocol == expected
 
 
-def test_who_is_not(running: Stack) -> None:
+def test_invalid_credentials_are_rejected(running: Stack) -> None:
     user, other = running.user("out"), running.user("other", seconds=-1)
     cookie = {"Cookie": user.cookie}
-    assert refused(running) == 4401
-    assert refused(running, **bearer("junk")) == 4401
-    assert refused(running, **bearer(other.token)) == 4401, "an expired token"
-    assert refused(running, subprotocols=[SUBPROTOCOL, "junk"]) == 4401
-    # A session's cookie comes from other pages too: their origin gives them away.
+    assert refusal_code(running) == 4401
+    assert refusal_code(running, **bearer("junk")) == 4401
+    assert refusal_code(running, **bearer(other.token)) == 4401, "an expired token"
+    assert refusal_code(running, subprotocols=[SUBPROTOCOL, "junk"]) == 4401
+    # Browsers send the cookie from other pages too, with their origin.
     for origin in ("https://evil.example.com", f"http://{HOST}", "null"):
         with pytest.raises(InvalidStatus, match="HTTP 403"):
             running.connect(ECHO, headers=cookie, origin=origin)
-    # A bad token is no reason to look at the cookie.
+    # An invalid token never falls back to the cookie.
     assert (
-        refused(
+        refusal_code(
             running,
             headers=cookie | {"Authorization": "Bearer junk"},
             origin=f"https://{HOST}",
         )
         == 4401
     )
-    logged_out(running, user.token)
-    assert refused(running, **bearer(user.token)) == 4401, "a token of before the logout"
+    log_out(running, user.token)
+    assert refusal_code(running, **bearer(user.token)) == 4401, "a token from before the logout"
 
 
-def test_the_end_of_a_token_ends_its_connection(running: Stack) -> None:
+def test_a_connection_closes_when_its_token_expires(running: Stack) -> None:
     user = running.user("short", seconds=4)
     with running.connect(ECHO, **bearer(user.token)) as connection:
         connection.send("hello")
@@ -190,7 +190,7 @@ def test_the_end_of_a_token_ends_its_connection(running: Stack) -> None:
         assert close_code(connection) == 4401
 
 
-def test_limits(running: Stack) -> None:
+def test_exceeding_a_limit_closes_the_connection(running: Stack) -> None:
     user = running.user("limits")
     with running.connect(ECHO, **bearer(user.token)) as connection:
         connection.send("x" * (64 * 1024 + 1))
@@ -204,7 +204,7 @@ def test_limits(running: Stack) -> None:
             one = running.connect(ECHO, to=number % 2, **bearer(user.token))
             connections.enter_context(one).send("hello")
             assert one.recv(timeout=20) == "hello"
-        assert refused(running, to=1, **bearer(user.token)) == 4409
+        assert refusal_code(running, to=1, **bearer(user.token)) == 4409
 
 
 def wait_for_log(running: Stack, text: str) -> None:
@@ -212,10 +212,10 @@ def wait_for_log(running: Stack, text: str) -> None:
         if text in running.log():
             return
         time.sleep(0.1)
-    pytest.fail(f"the log lacks {text}")
+    pytest.fail(f"the log does not contain {text}")
 
 
-def test_a_client_that_vanishes(running: Stack) -> None:
+def test_a_client_that_vanishes_causes_no_traceback(running: Stack) -> None:
     user = running.user("gone")
     before = running.log().count("Traceback")
     connection = running.connect(NOTIFICATIONS, **bearer(user.token))
@@ -224,7 +224,7 @@ def test_a_client_that_vanishes(running: Stack) -> None:
     assert running.log().count("Traceback") == before
 
 
-def test_an_unknown_path(running: Stack) -> None:
+def test_an_unknown_path_is_refusal_code(running: Stack) -> None:
     with pytest.raises(InvalidStatus, match="HTTP 403"):
         running.connect("/ws/nothing/")
     assert "Traceback" not in running.log()
@@ -245,11 +245,11 @@ def test_notifications_reach_both_processes(running: Stack) -> None:
             other.recv(timeout=1)
 
 
-def test_redis_restarts(running: Stack) -> None:
-    """No connection stays open that would get no notification any more."""
+def test_a_restart_of_redis_closes_all_notifications(running: Stack) -> None:
+    """No connection stays open that would receive no more notifications."""
     user = running.user("restart")
     with ExitStack() as connections:
-        # Several in one process: of these, one alone hears by itself that Redis was gone.
+        # Several in one process: only one of them receives an error of the lost connection.
         notified = [
             connections.enter_context(running.connect(NOTIFICATIONS, **bearer(user.token)))
             for _number in range(4)
@@ -262,7 +262,7 @@ def test_redis_restarts(running: Stack) -> None:
         assert [close_code(each) for each in notified] == [4503] * 4
 
 
-def test_redis_is_away(running: Stack) -> None:
+def test_notifications_recover_after_redis_was_down(running: Stack) -> None:
     user = running.user("away")
     with running.connect(ECHO, **bearer(user.token)) as echoed:
         running.redis.kill()
@@ -270,7 +270,7 @@ def test_redis_is_away(running: Stack) -> None:
             assert close_code(notified) == 4503
         echoed.send("still here")
         assert echoed.recv(timeout=20) == "still here"
-        running.notify(user, number=1)  # is lost, and breaks nothing
+        running.notify(user, number=1)  # is dropped without an error
 
     running.redis.start()
     for _attempt in range(50):
@@ -282,23 +282,23 @@ def test_redis_is_away(running: Stack) -> None:
                 time.sleep(0.5)
             else:
                 return
-    pytest.fail("notifications do not come back")
+    pytest.fail("no notification arrived after Redis had started")
 
 
 def notify_until(arrived: Callable[[], Any], running: Stack, user: User) -> None:
-    """Notify again and again, for nobody tells when a client has connected."""
+    """Notify repeatedly, because it is unknown when the client has connected."""
     for _attempt in range(100):
         running.notify(user, number=7)
         if arrived():
             return
         time.sleep(0.2)
-    pytest.fail("no notification arrives")
+    pytest.fail("no notification arrived")
 
 
-def test_the_program_of_the_docs(running: Stack) -> None:
+def test_the_documented_program_receives_notifications(running: Stack) -> None:
     user = running.user("program")
     url = f"ws://127.0.0.1:{running.ports[0]}{NOTIFICATIONS}"
-    # As a proxy that ends TLS adds it.
+    # The header that a proxy that terminates TLS adds.
     program_of_the_docs = snippet("python", "from websockets").replace(
         "additional_headers={", 'additional_headers={"X-Forwarded-Proto": "https", '
     )
@@ -317,14 +317,16 @@ def proxy(running: Stack, tmp_path: Path) -> Iterator[int]:
         yield port
 
 
-def test_nginx(running: Stack, proxy: int, tmp_path: Path) -> None:
+def test_the_documented_nginx_site_forwards_websockets(
+    running: Stack, proxy: int, tmp_path: Path
+) -> None:
     user = running.user("nginx")
     trusted = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
     for headers, origin in (
         ({"Authorization": f"Bearer {user.token}"}, None),
         ({"Cookie": user.cookie}, f"https://{HOST}"),
     ):
-        # Two, so that both processes answer.
+        # Two connections, so that both processes are used.
         for _number in range(2):
             with open_socket(
                 f"wss://{HOST}{ECHO}", proxy, headers, origin=origin, ssl=trusted
@@ -337,34 +339,34 @@ def test_nginx(running: Stack, proxy: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["Authorization: Bearer {0.token}", "Cookie: {0.cookie}"])
-def test_wscat(running: Stack, header: str) -> None:
-    """It sends no Origin."""
+def test_wscat_needs_no_origin(running: Stack, header: str) -> None:
+    """wscat sends no Origin."""
     user = running.user("wscat")
     before = running.log().count("Traceback")
     command = [needs("wscat"), "--connect", f"ws://127.0.0.1:{running.ports[0]}{ECHO}"]
     command += ["--header", "X-Forwarded-Proto: https", "--header", header.format(user)]
     command += ["--execute", "hello"]
-    # It ends with its input, so that stays open; or a second after it has sent its message.
+    # It exits at the end of its input, which stays open, or a second after its message.
     with subprocess.Popen(
         [*command, "--wait", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as wscat:
         assert wscat.stdout
         assert wscat.stdout.read() == "hello\n"
         assert wscat.wait(20) == 0
-    # It closes without a code, as pages do.
+    # It closes without a code, as browsers do.
     wait_for_log(running, f'"user": {user.id}, "code": 1005')
     assert running.log().count("Traceback") == before
 
 
 @pytest.fixture
 def page(proxy: int, tmp_path: Path) -> Iterator[Page]:
-    """A browser for which every name of example.com leads to our nginx."""
+    """A browser that resolves every name of example.com to our nginx."""
     names = f"--host-resolver-rules=MAP *.example.com:443 127.0.0.1:{proxy}, MAP * ~NOTFOUND"
     with browser(needs("chromium"), tmp_path, names, "--ignore-certificate-errors") as page:
         yield page
 
 
-# Say hello to the echo: what came back, or the code of the end.
+# Send a message to the echo, and return the response or the close code.
 ASK = """
 new Promise(done => {
     const socket = new WebSocket(%s, %s)
@@ -379,7 +381,7 @@ def ask(page: Page, *subprotocols: str) -> Any:
     return page.run(ASK % (json.dumps(f"wss://{HOST}{ECHO}"), json.dumps(subprotocols)))
 
 
-def test_a_browser(running: Stack, page: Page) -> None:
+def test_a_browser_connects_by_token_or_cookie(running: Stack, page: Page) -> None:
     user = running.user("browser")
     page.open("https://app.example.com/")
     assert ask(page, SUBPROTOCOL, user.token) == [SUBPROTOCOL, "hello"]
@@ -393,12 +395,12 @@ def test_a_browser(running: Stack, page: Page) -> None:
     page.wait_for("document.querySelector('#logout-form') !== null")
     assert ask(page) == ["", "hello"]
 
-    # The same site, so the browser sends the cookie; another origin, so it does not count.
+    # The same site, so the browser sends the cookie, but another origin.
     page.open("https://evil.example.com/")
-    assert ask(page) == 1006, "what a page is told of a refused handshake"
+    assert ask(page) == 1006, "the code of a refused handshake in JavaScript"
 
 
-def test_the_page_of_the_docs(running: Stack, page: Page) -> None:
+def test_the_documented_page_receives_notifications(running: Stack, page: Page) -> None:
     user = running.user("page")
     page.open("https://app.example.com/")
     page.run(snippet("javascript", "function listen"))
@@ -407,6 +409,6 @@ def test_the_page_of_the_docs(running: Stack, page: Page) -> None:
     page.run(f"listen({url}, {token}, event => events.push(event), () => ends++)")
     notify_until(lambda: page.run("events.length"), running, user)
     assert page.run("events[0]") == {"number": 7}
-    logged_out(running, user.token)
+    log_out(running, user.token)
     page.run(f"listen({url}, {token}, event => events.push(event), () => ends++)")
     page.wait_for("ends === 1")

@@ -1,4 +1,4 @@
-"""WebSockets as other people's clients and proxies speak them, and as attackers do."""
+"""Handshakes and messages of other clients and proxies, and of attackers."""
 
 import socket
 import time
@@ -38,13 +38,13 @@ type Open = Callable[..., ClientConnection]
 
 @pytest.fixture(scope="module")
 def user(live_service: Any) -> dict[str, str]:
-    """The tokens of a user: ``jwt``, and ``session`` for the cookie ``name``."""
+    """Create a user: ``jwt``, and ``session`` for the cookie ``name``."""
     return live_service.shell(CREATE_USER)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
 def echo(live_server: Server) -> Open:
-    """Connect to the echo of a server with the given headers."""
+    """Return a function that connects to the echo with headers."""
 
     def connect_to_echo(**headers: str) -> ClientConnection:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -59,11 +59,11 @@ def echoes(connection: ClientConnection) -> bool:
         return connection.recv(timeout=20) == "hello"
 
 
-def is_denied(echo: Open, **headers: str) -> bool:
-    with pytest.raises(InvalidStatus) as refused:
+def is_refused(echo: Open, **headers: str) -> bool:
+    with pytest.raises(InvalidStatus) as refusal:
         echo(**headers)
-    # Daphne itself refuses some with 400.
-    return refused.value.response.status_code in {400, 403}
+    # Daphne refuses some of them itself, with 400.
+    return refusal.value.response.status_code in {400, 403}
 
 
 # https://github.com/OctoPrint/OctoPrint/issues/3193 "for non-browser clients, this header field may
@@ -71,7 +71,7 @@ def is_denied(echo: Open, **headers: str) -> bool:
 def test_a_program_needs_no_origin(echo: Open, user: dict[str, str]) -> None:
     cookie = f"{user['name']}={user['session']}"
     assert echoes(echo(X_Forwarded_Proto="https", Cookie=cookie))
-    assert is_denied(echo, X_Forwarded_Proto="https", Cookie=cookie, Origin="https://evil.example")
+    assert is_refused(echo, X_Forwarded_Proto="https", Cookie=cookie, Origin="https://evil.example")
 
 
 # https://github.com/traefik/traefik/issues/6388 "X-Forwarded-Proto uses non official(?) values wss"
@@ -80,17 +80,17 @@ def test_only_an_encrypted_connection_is_accepted(echo: Open, user: dict[str, st
     for proto in ("https", "wss"):
         assert echoes(echo(X_Forwarded_Proto=proto, Authorization=bearer))
     for proto in ("http", "ws"):
-        assert is_denied(echo, X_Forwarded_Proto=proto, Authorization=bearer)
-    assert is_denied(echo, Authorization=bearer)
+        assert is_refused(echo, X_Forwarded_Proto=proto, Authorization=bearer)
+    assert is_refused(echo, Authorization=bearer)
 
 
 # https://github.com/jazzband/djangorestframework-simplejwt/pull/977
-def test_the_scheme_of_a_token_is_read_in_any_case(echo: Open, user: dict[str, str]) -> None:
+def test_the_scheme_of_the_header_is_case_insensitive(echo: Open, user: dict[str, str]) -> None:
     assert echoes(echo(X_Forwarded_Proto="https", Authorization=f"bearer {user['jwt']}"))
 
 
 # https://github.com/rails/activerecord-session_store/issues/79 "session_id is set to %00"
-def test_odd_bytes_in_a_handshake_are_no_server_error(
+def test_odd_bytes_in_a_handshake_cause_no_server_error(
     echo: Open, live_server: Server, user: dict[str, str]
 ) -> None:
     logged = len(live_server.log())
@@ -99,12 +99,12 @@ def test_odd_bytes_in_a_handshake_are_no_server_error(
         {"Cookie": rf'{name}="\000aaaaaaaa"'},
         {"Origin": "http://["},
     ):
-        assert is_denied(echo, X_Forwarded_Proto="https", **headers)
+        assert is_refused(echo, X_Forwarded_Proto="https", **headers)
     assert "Traceback" not in live_server.log()[logged:]
 
 
 # https://github.com/django/daphne/issues/170
-def test_clients_that_never_read_cost_bounded_memory(
+def test_clients_that_never_read_use_bounded_memory(
     live_server: Server, user: dict[str, str]
 ) -> None:
     before = resident_mebibytes(live_server)

@@ -1,4 +1,4 @@
-"""What stands around WebSockets in production: Redis, several processes, nginx, wscat."""
+"""The environment of WebSockets in production: Redis, several processes, nginx."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from support.servers import database, free_port, production, started, wait_for
 SERVERS = ["daphne", "uvicorn"]
 HOST = "api.example.com"
 
-# What stands around the sample of docs/websockets.md, and a second host with an empty page.
+# The configuration around the site of docs/websockets_production.md, and hosts with an empty page.
 NGINX = """
 daemon off;
 master_process off;
@@ -78,7 +78,7 @@ notify(User.objects.get(pk={user}), {event})
 print("null")
 """
 
-# A process of the service that serves nothing, and does what it reads.
+# A process of the service without a server, which runs the code that it reads.
 WORKER = """
 import json, sys
 import django
@@ -91,7 +91,7 @@ for line in sys.stdin:
 
 
 def needs(program: str) -> str:
-    """The path of a program, or a test that is skipped with the reason."""
+    """Return the path of a program, or skip the test."""
     path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
     if not path:
         pytest.skip(f"{program} is not installed; .ci/run installs it")
@@ -104,11 +104,11 @@ def wait_for_port(port: int) -> None:
             if not probe.connect_ex(("127.0.0.1", port)):
                 return
         time.sleep(0.1)
-    pytest.fail(f"nobody listens on port {port}")
+    pytest.fail(f"nothing listens on port {port}")
 
 
 class Redis:
-    """A Redis server that can die, and come back at the same address, empty."""
+    """A Redis server that can be killed and started again, empty, at the same address."""
 
     def __init__(self, folder: Path) -> None:
         self._program = needs("redis-server")
@@ -126,7 +126,7 @@ class Redis:
         wait_for_port(self._port)
 
     def kill(self) -> None:
-        """End it at once, as a power cut does."""
+        """Kill it, as a power failure does."""
         assert self._process
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(20)
@@ -144,7 +144,7 @@ def redis(folder: Path) -> Iterator[Redis]:
 
 @contextmanager
 def serving(service: Path, server: str, variables: dict[str, str]) -> Iterator[int]:
-    """Start one process of the service by its own script: its port."""
+    """Start one process of the service with its script, and yield the port."""
     port = free_port()
     own = {
         "PATH": f"{service / '.venv/bin'}:{os.environ['PATH']}",
@@ -160,7 +160,7 @@ def serving(service: Path, server: str, variables: dict[str, str]) -> Iterator[i
 
 
 def open_socket(url: str, port: int, headers: dict[str, str], **options: Any) -> ClientConnection:
-    """Open a WebSocket as if the URL's name led to this port of loopback."""
+    """Open a WebSocket as if the host of the URL resolved to this port of loopback."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=20)
     connection: ClientConnection = connect(url, sock=sock, additional_headers=headers, **options)
     return connection
@@ -191,27 +191,27 @@ class Stack:
         self._worker = worker
 
     def user(self, name: str, **lifetime: int) -> User:
-        """A user with a session, and a JWT that lives for as long as ``timedelta`` is told."""
+        """Create a user with a session, and a JWT with this lifetime (of ``timedelta``)."""
         code = CREATE_USER.format(name=name, password=PASSWORD, lifetime=lifetime or {"days": 1})
-        return User(**self._ask(code))
+        return User(**self._run(code))
 
     def notify(self, user: User, **event: Any) -> None:
-        """Push from a process that serves nothing."""
-        self._ask(NOTIFY.format(user=user.id, event=event))
+        """Send a notification from a process without a server."""
+        self._run(NOTIFY.format(user=user.id, event=event))
 
-    def _ask(self, code: str) -> Any:
+    def _run(self, code: str) -> Any:
         assert self._worker.stdin
         assert self._worker.stdout
         self._worker.stdin.write(json.dumps(code) + "\n")
         self._worker.stdin.flush()
-        answer = self._worker.stdout.readline()
-        assert answer, self.log()
-        return json.loads(answer)
+        result = self._worker.stdout.readline()
+        assert result, self.log()
+        return json.loads(result)
 
     def connect(
         self, path: str, *, to: int = 0, headers: dict[str, str] | None = None, **options: Any
     ) -> ClientConnection:
-        """Connect straight to one of the processes, with what a proxy in front would add."""
+        """Connect directly to one of the processes, with the header of a proxy."""
         added = {"X-Forwarded-Proto": "https"} | (headers or {})
         return open_socket(f"ws://{HOST}{path}", self.ports[to], added, **options)
 
@@ -241,12 +241,11 @@ def stack(service: Path, server: str, kind: str) -> Iterator[Stack]:
 
 @contextmanager
 def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
-    """Run the configuration of docs/websockets.md, and give its port.
+    """Run the configuration of docs/websockets_production.md, and yield its port.
 
-    Only addresses and the paths of files are changed. Two more names serve an empty page, as
-    web applications elsewhere do.
+    Only addresses and paths of files are changed. Two more hosts serve an empty page.
     """
-    page = (ROOT / "docs/websockets.md").read_text()
+    page = (ROOT / "docs/websockets_production.md").read_text()
     (sample,) = re.findall(r"^```nginx\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     program, port = needs("nginx"), free_port()
     run(

@@ -6,7 +6,6 @@ https://channels.readthedocs.io/en/stable/topics/consumers.html
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -35,10 +34,9 @@ class GuardedConsumer(AsyncWebsocketConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_close = AsyncExitStack()
-        """Clean-up that runs however the connection ends."""
         self._id = uuid4().hex
         self._slot: str | None = None
+        self._checks: asyncio.Task[None] | None = None
         self._accepted = False
         self._sent_bytes = 0
         self._code: int | None = None
@@ -62,16 +60,19 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         await self.close(self._code)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async with self.on_close:
-            self.on_close.callback(self._log)
-            try:
-                await super().__call__(scope, receive, send)
-            except RedisError as error:
-                logger.warning("redis_unavailable", error=error)
-                await self.close_with(CloseCode.TRY_AGAIN_LATER)
-            except asyncio.CancelledError:  # Daphne stops
-                await self.close_with(CloseCode.RECONNECT)
-                raise
+        try:
+            await super().__call__(scope, receive, send)
+        except RedisError as error:
+            logger.warning("redis_unavailable", error=error)
+            await self.close_with(CloseCode.TRY_AGAIN_LATER)
+        except asyncio.CancelledError:  # Daphne stops
+            await self.close_with(CloseCode.RECONNECT)
+            raise
+        finally:
+            if self._checks:
+                self._checks.cancel()
+            self._log()
+            await self._release_slot()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Call the handler of a message.
@@ -82,14 +83,15 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: Any) -> None:
-        refusal = await self._refusal()
-        if refusal:
-            await self.close_with(refusal)
-            return
-        await super().websocket_connect(message)
-        if self._credentials:
-            checks = asyncio.create_task(self._close_when_a_check_fails(self._credentials))
-            self.on_close.callback(checks.cancel)
+        credentials: Credentials | None = self.scope["credentials"]
+        if credentials is None and self.needs_user():
+            await self.close_with(CloseCode.NOT_AUTHENTICATED)
+        elif credentials and not await self._have_slot(credentials.user):
+            await self.close_with(CloseCode.TOO_MANY_CONNECTIONS)
+        else:
+            await super().websocket_connect(message)
+            if credentials:
+                self._checks = asyncio.create_task(self._keep_checking(credentials))
 
     async def accept(
         self, subprotocol: str | None = None, headers: list[tuple[str, str]] | None = None
@@ -100,7 +102,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
     async def websocket_receive(self, message: Any) -> None:
         if self._code is not None:
             return
-        if _size(message) > settings.WEBSOCKET_MAX_MESSAGE_BYTES:
+        if _size(message.get("text"), message.get("bytes")) > settings.WEBSOCKET_MAX_MESSAGE_BYTES:
             await self.close_with(CloseCode.MESSAGE_TOO_BIG)
         elif not self._rate.allows():
             await self.close_with(CloseCode.TOO_MANY_MESSAGES)
@@ -116,7 +118,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         if self._code is not None:
             return
         await super().send(text_data, bytes_data, close)
-        self._sent_bytes += _size({"text": text_data, "bytes": bytes_data or b""})
+        self._sent_bytes += _size(text_data, bytes_data)
         if self._sent_bytes > settings.WEBSOCKET_CONNECTION_BYTES:
             await self.close_with(CloseCode.RECONNECT)
 
@@ -126,59 +128,42 @@ class GuardedConsumer(AsyncWebsocketConsumer):
             self._code = int(message.get("code") or 1005)
         await super().websocket_disconnect(message)
 
-    @property
-    def _credentials(self) -> Credentials | None:
-        credentials: Credentials | None = self.scope["credentials"]
-        return credentials
-
-    async def _refusal(self) -> CloseCode | None:
-        if self._credentials is None:
-            return CloseCode.NOT_AUTHENTICATED if self.needs_user() else None
-        self.on_close.push_async_callback(self._release_slot)
-        if not await database_sync_to_async(self._have_slot)(self._credentials.user):
-            return CloseCode.TOO_MANY_CONNECTIONS
-        return None
-
+    @database_sync_to_async
     def _have_slot(self, user: User) -> bool:
         """Keep the slot of this connection, or take one."""
         if self._slot is None or not keep_slot(self._slot, self._id):
             self._slot = take_slot(user, self._id)
         return self._slot is not None
 
-    async def _close_when_a_check_fails(self, credentials: Credentials) -> None:
-        try:
-            code = await self._keep_checking(credentials)
-        except Exception:
-            # Without checks the connection would stay open for ever.
-            logger.exception("websocket_checks_failed")
-            code = CloseCode.TRY_AGAIN_LATER
-        await self.close_with(code)
-
-    async def _keep_checking(self, credentials: Credentials) -> CloseCode:
-        """Return when the credentials have expired or were revoked, or cannot be checked any more."""
+    async def _keep_checking(self, credentials: Credentials) -> None:
+        """Close when the credentials expire or are revoked, or cannot be checked any more."""
         checked_at = time.monotonic()
-        while True:
+        while self._code is None:
             left = max(0, credentials.expires_at - time.time())
             await asyncio.sleep(min(left, settings.WEBSOCKET_RECHECK_SECONDS))
             try:
                 credentials = await self._check(credentials)
+                checked_at = time.monotonic()
             except AuthenticationFailed:
-                return CloseCode.NOT_AUTHENTICATED
+                await self.close_with(CloseCode.NOT_AUTHENTICATED)
             except (DatabaseFailure, RedisError) as error:
                 logger.warning("websocket_not_checked", error=error)
                 if time.monotonic() - checked_at > lease_seconds():
-                    return CloseCode.TRY_AGAIN_LATER
-            else:
-                checked_at = time.monotonic()
+                    await self.close_with(CloseCode.TRY_AGAIN_LATER)
+            except Exception:
+                # Without checks the connection would stay open for ever.
+                logger.exception("websocket_checks_failed")
+                await self.close_with(CloseCode.TRY_AGAIN_LATER)
 
     async def _check(self, credentials: Credentials) -> Credentials:
         if time.time() >= credentials.expires_at:
             raise AuthenticationFailed
         credentials = await database_sync_to_async(credentials.check_again)()
         self.scope["user"] = credentials.user
-        if not await database_sync_to_async(self._have_slot)(credentials.user):
+        if await self._have_slot(credentials.user):
+            await self.after_recheck()
+        else:
             await self.close_with(CloseCode.TOO_MANY_CONNECTIONS)
-        await self.after_recheck()
         return credentials
 
     async def _release_slot(self) -> None:
@@ -200,9 +185,6 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         )
 
 
-def _size(message: dict[str, Any]) -> int:
+def _size(text: str | None, data: bytes | None) -> int:
     """Return the size of a message in bytes, in UTF-8."""
-    text: str | None = message.get("text")
-    if text is None:
-        return len(message["bytes"])
-    return len(text) if text.isascii() else len(text.encode())
+    return len(data or b"") if text is None else len(text.encode())

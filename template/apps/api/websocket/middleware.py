@@ -16,7 +16,6 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from corsheaders.middleware import CorsMiddleware
@@ -53,15 +52,13 @@ class HandshakeMiddleware:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    async def __call__(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         # Daphne takes the root path from a header that any client can send.
         path = scope["path"].removeprefix(settings.FORCE_SCRIPT_NAME or "")
         scope = {**scope, "path": path, "root_path": ""}
         request = _request(scope)
         if _is_refused(request):
-            await deny(receive, send)
+            await deny(scope, receive, send)
         else:
             await self.inner({**scope, "request": request}, receive, send)
 
@@ -72,9 +69,7 @@ class CredentialsMiddleware:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    async def __call__(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         offered = JWT_SUBPROTOCOL in scope["subprotocols"]
         scope = {**scope, "subprotocol": JWT_SUBPROTOCOL if offered else None}
         try:
@@ -82,7 +77,7 @@ class CredentialsMiddleware:
         except AuthenticationFailed:
             await refuse(scope, receive, send)
         except PermissionDenied:
-            await deny(receive, send)
+            await deny(scope, receive, send)
         else:
             if scope["credentials"]:
                 scope["user"] = scope["credentials"].user
@@ -103,14 +98,10 @@ class CredentialsMiddleware:
 
 def router(routes: list[Any]) -> URLRouter:
     """Return Channels' router, with a 403 for an unknown path instead of an exception."""
-    return URLRouter([*routes, re_path("", unknown_path)])  # type: ignore[arg-type, list-item]
+    return URLRouter([*routes, re_path("", deny)])  # type: ignore[arg-type, list-item]
 
 
-async def unknown_path(scope: Scope, receive: Any, send: Any) -> None:
-    await deny(receive, send)
-
-
-async def deny(receive: Any, send: Any) -> None:
+async def deny(_scope: Scope, receive: Any, send: Any) -> None:
     """Close before accepting, to which the server responds with 403.
 
     Not the "websocket.http.response" extension: Daphne lacks it, and uvicorn logs it as an error.

@@ -1,4 +1,4 @@
-"""A client without a network: it speaks ASGI with the whole application."""
+"""A WebSocket client that calls the ASGI application without a network."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,12 +10,12 @@ from api_core.asgi import application
 
 ECHO = "/ws/echo/"
 NOTIFICATIONS = "/ws/notifications/"
-# Seconds to wait for what must come, on a machine that is busy.
-PATIENCE = 10
+# Seconds to wait for a message, on a busy machine.
+TIMEOUT = 10
 
 
 class Socket(WebsocketCommunicator):
-    def __init__(  # noqa: PLR0913 - what a client may send, all of it optional
+    def __init__(  # noqa: PLR0913 - everything a client can send
         self,
         path: str = ECHO,
         *,
@@ -25,6 +25,7 @@ class Socket(WebsocketCommunicator):
         origin: str | None = None,
         host: str = "localhost:8000",
         forwarded_proto: str | None = None,
+        content_type: str | None = None,
     ) -> None:
         authorization = [authorization] if isinstance(authorization, str) else authorization
         headers = [("host", host)]
@@ -35,6 +36,8 @@ class Socket(WebsocketCommunicator):
             headers.append(("origin", origin))
         if forwarded_proto:
             headers.append(("x-forwarded-proto", forwarded_proto))
+        if content_type:
+            headers.append(("content-type", content_type))
         super().__init__(
             application,
             path,
@@ -43,28 +46,28 @@ class Socket(WebsocketCommunicator):
         )
 
     async def open(self) -> "Socket":
-        accepted, self.subprotocol = await self.connect(timeout=PATIENCE)
+        accepted, self.subprotocol = await self.connect(timeout=TIMEOUT)
         assert accepted, "the handshake was denied"
         return self
 
     async def is_denied(self) -> bool:
-        accepted, _code = await self.connect(timeout=PATIENCE)
+        accepted, _code = await self.connect(timeout=TIMEOUT)
         return not accepted
 
     async def close_code(self) -> int:
-        """Wait for the service to close, and let the consumer end as under a server."""
-        message = await self.receive_output(timeout=PATIENCE)
+        """Wait until the service closes, and end the consumer as a server does."""
+        message = await self.receive_output(timeout=TIMEOUT)
         assert message["type"] == "websocket.close", message
         code: int = message["code"]
-        await self.disconnect(code, PATIENCE)
+        await self.disconnect(code, TIMEOUT)
         return code
 
     async def echoes(self, text: str = "hello") -> bool:
         await self.send_to(text_data=text)
-        return bool(await self.hears() == text)
+        return bool(await self.receive_text_or_bytes() == text)
 
-    async def hears(self) -> Any:
-        return await self.receive_from(timeout=PATIENCE)
+    async def receive_text_or_bytes(self) -> Any:
+        return await self.receive_from(timeout=TIMEOUT)
 
 
 @asynccontextmanager
@@ -73,4 +76,4 @@ async def connected(path: str = ECHO, **options: Any) -> AsyncIterator[Socket]:
     try:
         yield socket
     finally:
-        await socket.disconnect(timeout=PATIENCE)
+        await socket.disconnect(timeout=TIMEOUT)

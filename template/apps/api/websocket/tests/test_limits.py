@@ -20,25 +20,25 @@ class TestSize:
     def ten_bytes(self, settings: Settings) -> None:
         settings.WEBSOCKET_MAX_MESSAGE_BYTES = 10
 
-    async def test_within(self) -> None:
+    async def test_a_message_of_the_maximum_size_is_accepted(self) -> None:
         async with connected() as socket:
             assert await socket.echoes("x" * 10)
             assert await socket.echoes("é" * 5)
 
     @pytest.mark.parametrize("text", ["x" * 11, "é" * 6])
-    async def test_above(self, text: str) -> None:
+    async def test_a_text_above_the_maximum_size_closes_the_connection(self, text: str) -> None:
         socket = await Socket().open()
         await socket.send_to(text_data=text)
         assert await socket.close_code() == 4413
 
-    async def test_bytes_above(self) -> None:
+    async def test_bytes_above_the_maximum_size_close_the_connection(self) -> None:
         socket = await Socket().open()
         await socket.send_to(bytes_data=b"x" * 11)
         assert await socket.close_code() == 4413
 
 
 class TestRate:
-    async def test_above(self, settings: Settings) -> None:
+    async def test_too_many_messages_close_the_connection(self, settings: Settings) -> None:
         settings.WEBSOCKET_MESSAGES, settings.WEBSOCKET_MESSAGES_SECONDS = 3, 3600
         socket = await Socket().open()
         for _message in range(3):
@@ -46,7 +46,9 @@ class TestRate:
         await socket.send_to(text_data="one too many")
         assert await socket.close_code() == 4429
 
-    def test_it_fills_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_rate_limit_allows_messages_again_after_a_while(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         now = 1000.0
         monkeypatch.setattr("time.monotonic", lambda: now)
         rate = RateLimit(count=2, seconds=10)
@@ -58,7 +60,7 @@ class TestRate:
 
 
 class TestSentBytes:
-    async def test_above(self, settings: Settings) -> None:
+    async def test_too_many_sent_bytes_close_the_connection(self, settings: Settings) -> None:
         settings.WEBSOCKET_CONNECTION_BYTES = 10
         socket = await Socket().open()
         for text in ("x" * 6, "é" * 2):
@@ -73,26 +75,26 @@ class TestConnections:
     def two_connections(self, settings: Settings) -> None:
         settings.WEBSOCKET_CONNECTIONS_PER_USER = 2
 
-    async def test_above(self, bearer: str) -> None:
+    async def test_too_many_connections_are_refused(self, bearer: str) -> None:
         async with connected(authorization=bearer), connected(authorization=bearer):
             refused = await Socket(authorization=bearer).open()
             assert await refused.close_code() == 4409
 
-    async def test_one_that_closes_makes_room(self, bearer: str) -> None:
+    async def test_a_closed_connection_releases_its_slot(self, bearer: str) -> None:
         async with connected(authorization=bearer):
             async with connected(authorization=bearer):
                 pass
             async with connected(authorization=bearer) as socket:
                 assert await socket.echoes()
 
-    async def test_one_that_was_refused_takes_no_room(self, bearer: str) -> None:
+    async def test_a_refused_connection_takes_no_slot(self, bearer: str) -> None:
         async with connected(authorization=bearer):
             async with connected(authorization=bearer):
                 await (await Socket(authorization=bearer).open()).close_code()
             async with connected(authorization=bearer) as socket:
                 assert await socket.echoes()
 
-    async def test_each_user_has_their_own(self, bearer: str) -> None:
+    async def test_each_user_has_a_limit_of_their_own(self, bearer: str) -> None:
         other = await database_sync_to_async(make_user)()
         async with connected(authorization=bearer), connected(authorization=bearer):
             header = f"Bearer {issue_jwt(other).token}"
@@ -130,10 +132,9 @@ class TestConnections:
         assert take_slot(user, "three") == slot
 
 
-def test_a_user_has_ten_connections_by_default(user: User) -> None:
+def test_a_user_can_have_ten_connections(user: User) -> None:
     slots = [take_slot(user, str(number)) for number in range(11)]
-    assert slots[10] is None
-    assert None not in slots[:10]
+    assert [slot is not None for slot in slots] == [True] * 10 + [False]
 
 
 @pytest.mark.django_db(transaction=True)

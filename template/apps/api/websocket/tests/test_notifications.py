@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import pytest
 from channels.db import database_sync_to_async
 from django.db import transaction
 from pytest_django import Settings
+from redis.exceptions import RedisError
 from rest_framework.test import APIClient
 
 from apps.api.notifications import _send, notify
@@ -18,6 +20,7 @@ from apps.user.models import User
 from apps.user.tests.factories import make_user
 from apps.user.tokens import issue_jwt
 
+Logged = Callable[[], list[dict[str, Any]]]
 Committed = Callable[..., AbstractContextManager[list[Any]]]
 
 pytestmark = pytest.mark.django_db
@@ -27,18 +30,18 @@ TEXT = '{"type": "order_paid", "at": "2026-01-02T00:00:00Z", "total": 9}'
 
 
 @pytest.fixture
-def tell(django_capture_on_commit_callbacks: Committed) -> Callable[..., Any]:
-    """``notify`` in a transaction that commits."""
+def send(django_capture_on_commit_callbacks: Committed) -> Callable[..., Any]:
+    """Call ``notify`` in a transaction that commits."""
 
-    def tell(user: User, event: dict[str, Any] = EVENT) -> None:
+    def send(user: User, event: dict[str, Any] = EVENT) -> None:
         with django_capture_on_commit_callbacks(execute=True):
             notify(user, event)
 
-    return database_sync_to_async(tell)
+    return database_sync_to_async(send)
 
 
-async def test_all_that_the_user_has_open(
-    user: User, bearer: str, tell: Callable[..., Any]
+async def test_every_connection_of_the_user_receives_a_notification(
+    user: User, bearer: str, send: Callable[..., Any]
 ) -> None:
     other = await database_sync_to_async(make_user)()
     async with (
@@ -46,26 +49,29 @@ async def test_all_that_the_user_has_open(
         connected(NOTIFICATIONS, authorization=bearer) as two,
         connected(NOTIFICATIONS, authorization=f"Bearer {issue_jwt(other).token}") as others,
     ):
-        await tell(user)
-        assert [await one.hears(), await two.hears()] == [TEXT, TEXT]
-        await tell(other, {"for": "the other"})
-        assert json.loads(await others.hears()) == {"for": "the other"}
+        await send(user)
+        assert [await one.receive_text_or_bytes(), await two.receive_text_or_bytes()] == [
+            TEXT,
+            TEXT,
+        ]
+        await send(other, {"for": "the other"})
+        assert json.loads(await others.receive_text_or_bytes()) == {"for": "the other"}
 
 
-async def test_a_client_has_nothing_to_say(
-    user: User, bearer: str, tell: Callable[..., Any]
+async def test_messages_of_the_client_are_ignored(
+    user: User, bearer: str, send: Callable[..., Any]
 ) -> None:
     async with connected(NOTIFICATIONS, authorization=bearer) as socket:
         await socket.send_to(text_data='{"type": "notification", "text": "mine"}')
-        await tell(user)
-        assert await socket.hears() == TEXT
+        await send(user)
+        assert await socket.receive_text_or_bytes() == TEXT
 
 
-async def test_a_visitor_has_none() -> None:
+async def test_an_anonymous_client_is_refused() -> None:
     assert await (await Socket(NOTIFICATIONS).open()).close_code() == 4401
 
 
-def test_it_leaves_when_the_transaction_commits(
+def test_a_notification_is_sent_after_the_transaction_commits(
     user: User,
     django_capture_on_commit_callbacks: Committed,
     monkeypatch: pytest.MonkeyPatch,
@@ -81,33 +87,35 @@ def test_it_leaves_when_the_transaction_commits(
     assert sent == [(user.pk, TEXT)]
 
 
-def test_what_json_cannot_hold_is_refused_at_once(user: User) -> None:
+def test_an_event_that_is_not_json_raises_immediately(user: User) -> None:
     with pytest.raises(TypeError):
         notify(user, {"user": user})
 
 
 class TestRedis:
-    async def test_from_another_process(self, user: User, bearer: str, redis: RedisServer) -> None:
-        """A connection waits in one event loop, and ``notify`` sends from another."""
+    async def test_a_notification_from_another_event_loop_arrives(
+        self, user: User, bearer: str, redis: RedisServer
+    ) -> None:
+        """``notify`` runs in another event loop than the connection."""
         async with connected(NOTIFICATIONS, authorization=bearer) as socket:
             await asyncio.to_thread(_send, user.pk, TEXT)
-            assert await socket.hears() == TEXT
+            assert await socket.receive_text_or_bytes() == TEXT
 
-    async def test_waits_longer_than_the_client_of_redis_would(
-        self, user: User, bearer: str, redis: RedisServer, tell: Callable[..., Any]
+    async def test_a_connection_stays_open_while_redis_is_silent(
+        self, user: User, bearer: str, redis: RedisServer, send: Callable[..., Any]
     ) -> None:
-        """redis-py gives up after 5 seconds of silence unless told otherwise."""
+        """By default redis-py times out after 5 seconds."""
         async with connected(NOTIFICATIONS, authorization=bearer) as socket:
             assert await socket.receive_nothing(timeout=6)
-            await tell(user)
-            assert await socket.hears() == TEXT
+            await send(user)
+            assert await socket.receive_text_or_bytes() == TEXT
 
     async def test_a_restart_of_redis_closes_notifications(
         self,
         user: User,
         bearer: str,
         redis: RedisServer,
-        tell: Callable[..., Any],
+        send: Callable[..., Any],
         settings: Settings,
     ) -> None:
         settings.WEBSOCKET_RECHECK_SECONDS = 0.2
@@ -118,24 +126,26 @@ class TestRedis:
             assert [await socket.close_code() for socket in sockets] == [4503] * 3
             assert await echo.echoes()
             async with connected(NOTIFICATIONS, authorization=bearer) as again:
-                await tell(user)
-                assert await again.hears() == TEXT
+                await send(user)
+                assert await again.receive_text_or_bytes() == TEXT
 
-    async def test_while_it_is_away(
-        self, user: User, bearer: str, redis: RedisServer, tell: Callable[..., Any]
+    async def test_notifications_close_and_recover_when_redis_is_down(
+        self, user: User, bearer: str, redis: RedisServer, send: Callable[..., Any]
     ) -> None:
         redis.kill()
         refused = await Socket(NOTIFICATIONS, authorization=bearer).open()
         assert await refused.close_code() == 4503
-        await tell(user)
+        await send(user)
         async with connected(authorization=bearer) as echo:
             assert await echo.echoes()
         redis.start()
         async with connected(NOTIFICATIONS, authorization=bearer) as again:
-            await tell(user)
-            assert await again.hears() == TEXT
+            await send(user)
+            assert await again.receive_text_or_bytes() == TEXT
 
-    def test_readiness_warns(self, api: APIClient, redis: RedisServer) -> None:
+    def test_readiness_returns_a_warning_while_redis_is_down(
+        self, api: APIClient, redis: RedisServer, logged: Logged
+    ) -> None:
         answers = []
         for change in (None, redis.kill, redis.start):
             if change:
@@ -143,3 +153,13 @@ class TestRedis:
             response = api.get("/api/v1/health/ready/")
             answers.append((response.status_code, response.json()["checks"]["channel_layer"]))
         assert answers == [(200, "ok"), (200, "warning"), (200, "ok")]
+        (warning,) = [each for each in logged() if each["event"] == "redis_unavailable"]
+        assert isinstance(warning["error"], RedisError)
+
+    def test_readiness_returns_a_warning_while_redis_does_not_respond(
+        self, api: APIClient, redis: RedisServer
+    ) -> None:
+        redis.suspend()
+        started = time.monotonic()
+        assert api.get("/api/v1/health/ready/").json()["checks"]["channel_layer"] == "warning"
+        assert time.monotonic() - started < 10

@@ -1,4 +1,4 @@
-"""What only a server shows. It runs with the settings of development and asks no database."""
+"""Tests over a real server, with the settings of development and without queries."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api_core.env import BASE_DIR
 
-# Not a JWT, so that it is refused before a user is looked for.
+# Not a JWT, so it is rejected without a query.
 TOKEN = "a.secret.token"
 
 
@@ -83,7 +83,7 @@ def server(
         assert process.poll() is None, server.log.read_text()
 
 
-def test_echo(server: Server) -> None:
+def test_a_message_is_sent_back(server: Server) -> None:
     with server.connect() as client:
         for message in ("olá", b"\x00\xff"):
             client.send(message)
@@ -91,7 +91,9 @@ def test_echo(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", [str, bytes])
-def test_a_message_that_is_too_big(server: Server, kind: type[str | bytes]) -> None:
+def test_a_message_that_is_too_big_closes_with_4413(
+    server: Server, kind: type[str | bytes]
+) -> None:
     message = "x" * (settings.WEBSOCKET_MAX_MESSAGE_BYTES + 1)
     with server.connect() as client:
         client.send(message if kind is str else message.encode())
@@ -102,7 +104,7 @@ def test_a_message_that_is_too_big(server: Server, kind: type[str | bytes]) -> N
 
 
 @pytest.mark.parametrize("path", ["/ws/nothing/", "/"])
-def test_an_unknown_path(server: Server, path: str) -> None:
+def test_an_unknown_path_is_refused(server: Server, path: str) -> None:
     with pytest.raises(InvalidStatus) as denied, server.connect(path):
         pass
     assert denied.value.response.status_code == 403
@@ -116,7 +118,7 @@ def test_an_unknown_path(server: Server, path: str) -> None:
     ],
     ids=["header", "subprotocol"],
 )
-def test_a_bad_token(server: Server, way: dict[str, Any]) -> None:
+def test_an_invalid_token_closes_with_4401(server: Server, way: dict[str, Any]) -> None:
     with server.connect(**way) as client:
         assert client.subprotocol == ("jwt" if "subprotocols" in way else None)
         with pytest.raises(ConnectionClosed) as closed:
@@ -125,8 +127,8 @@ def test_a_bad_token(server: Server, way: dict[str, Any]) -> None:
     assert closed.value.rcvd.code == 4401
 
 
-def test_the_log_holds_no_token_and_no_fault(server: Server) -> None:
-    """Last, and with all that the servers can be made to say."""
+def test_the_log_contains_no_token_and_no_traceback(server: Server) -> None:
+    """This test is the last one. The servers log at their most verbose level."""
     log = server.log.read_text()
     assert "websocket_closed" in log
     assert TOKEN not in log

@@ -1,20 +1,25 @@
-"""What ends a connection that was opened with a good proof. OWASP ASVS 5.0: 7.4.1, 7.4.2."""
+"""Re-checks of the credentials of open connections. OWASP ASVS 5.0: 7.4.1, 7.4.2."""
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
+from django.core.cache import cache
 from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
+from apps.api.consumers import EchoConsumer
 from apps.api.websocket.tests.client import Socket, connected
 from apps.api.websocket.tests.test_credentials import OWN, token_of
 from apps.user import services
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD
+
+Logged = Callable[[], list[dict[str, Any]]]
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +31,7 @@ def frequent_checks(settings: Settings) -> None:
 
 @pytest.fixture
 def browser(user: User) -> Client:
-    """A browser with the session of ``user``."""
+    """A browser in which ``user`` is logged in."""
     client = Client()
     client.force_login(user)
     return client
@@ -48,7 +53,7 @@ def delete(user: User) -> None:
     user.delete()
 
 
-async def test_an_expired_token(user: User, settings: Settings) -> None:
+async def test_a_connection_closes_when_its_token_expires(user: User, settings: Settings) -> None:
     settings.WEBSOCKET_RECHECK_SECONDS = 3600
     token = token_of(user, exp=int(time.time()) + 2)
     socket = await Socket(authorization=f"Bearer {token}").open()
@@ -57,7 +62,7 @@ async def test_an_expired_token(user: User, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("change", [services.logout, change_password, deactivate, delete])
-async def test_a_token_that_is_revoked(
+async def test_a_connection_closes_when_its_token_is_revoked(
     user: User, bearer: str, change: Callable[[User], object]
 ) -> None:
     socket = await Socket(authorization=bearer).open()
@@ -67,7 +72,7 @@ async def test_a_token_that_is_revoked(
 
 
 @pytest.mark.parametrize("change", [change_password, deactivate, delete])
-async def test_a_session_that_is_revoked(
+async def test_a_connection_closes_when_its_session_is_revoked(
     user: User, browser: Client, change: Callable[[User], object]
 ) -> None:
     socket = await Socket(session=session_of(browser), origin=OWN).open()
@@ -76,17 +81,17 @@ async def test_a_session_that_is_revoked(
     assert await socket.close_code() == 4401
 
 
-async def test_a_session_that_is_logged_out(browser: Client) -> None:
+async def test_a_connection_closes_when_its_session_logs_out(browser: Client) -> None:
     socket = await Socket(session=session_of(browser), origin=OWN).open()
     assert await socket.echoes()
     await database_sync_to_async(browser.logout)()
     assert await socket.close_code() == 4401
 
 
-async def test_a_session_survives_a_change_of_the_secret_key(
+async def test_a_connection_survives_a_change_of_the_secret_key(
     browser: Client, settings: Settings
 ) -> None:
-    """A check must not renew the session either: its new cookie would not reach the browser."""
+    """A re-check must not renew the session: the browser would not receive its new cookie."""
     async with connected(session=session_of(browser), origin=OWN) as socket:
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
         settings.SECRET_KEY = "another key " * 5
@@ -95,44 +100,88 @@ async def test_a_session_survives_a_change_of_the_secret_key(
             assert await socket.receive_nothing(timeout=0.05)
 
 
-async def test_what_nobody_revoked_stays_open(bearer: str) -> None:
+async def test_a_recheck_refreshes_the_user(
+    user: User, bearer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reply(consumer: EchoConsumer, **_message: object) -> None:
+        await consumer.send(consumer.scope["user"].first_name)
+
+    monkeypatch.setattr(EchoConsumer, "receive", reply)
+    async with connected(authorization=bearer) as socket:
+        user.first_name = "Renamed"
+        await database_sync_to_async(user.save)()
+        assert await socket.receive_nothing(timeout=0.5)
+        await socket.send_to(text_data="name?")
+        assert await socket.receive_text_or_bytes() == "Renamed"
+
+
+async def test_a_connection_closes_when_its_slot_was_lost(
+    user: User, bearer: str, settings: Settings
+) -> None:
+    settings.WEBSOCKET_CONNECTIONS_PER_USER = 1
+    socket = await Socket(authorization=bearer).open()
+    assert await socket.echoes()
+    await database_sync_to_async(cache.set)(f"websocket:{user.pk}:0", "another", 60)
+    assert await socket.close_code() == 4409
+
+
+async def test_the_end_of_a_connection_is_logged(user: User, bearer: str, logged: Logged) -> None:
+    async with connected(authorization=bearer) as socket:
+        assert await socket.echoes()
+        assert await socket.receive_nothing(timeout=0.2)
+    async with connected() as anonymous:
+        assert await anonymous.echoes()
+    first, second = [each for each in logged() if each["event"] == "websocket_closed"]
+    assert 0.2 <= first.pop("seconds") < 10
+    assert second.pop("seconds") < 10
+    event = {"event": "websocket_closed", "path": "/ws/echo/", "code": 1000}
+    assert (first, second) == (event | {"user": user.pk}, event | {"user": None})
+
+
+async def test_a_connection_with_valid_credentials_stays_open(bearer: str) -> None:
     async with connected(authorization=bearer) as socket:
         for _check in range(10):
             assert await socket.echoes()
             assert await socket.receive_nothing(timeout=0.05)
 
 
-async def test_a_short_outage_of_the_database_closes_nothing(
+async def test_a_short_database_outage_closes_no_connection(
     bearer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(authorization=bearer) as socket:
         with monkeypatch.context() as outage:
-            checks = count_and_fail(outage)
+            checks = fail_checks(outage)
             while not checks:
                 assert await socket.receive_nothing(timeout=0.02)
         assert await socket.echoes()
 
 
-async def test_a_long_outage_of_the_database_closes(
-    bearer: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_long_database_outage_closes_the_connection(
+    bearer: str, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
-    """Nobody can say any more whether the token was revoked."""
+    """The token may have been revoked in the meantime."""
     socket = await Socket(authorization=bearer).open()
-    checks = count_and_fail(monkeypatch)
+    checks = fail_checks(monkeypatch)
     assert await socket.close_code() == 4503
     assert len(checks) > 1
+    warnings = [each for each in logged() if each["event"] == "websocket_not_checked"]
+    assert len(warnings) == len(checks)
+    assert {str(warning["error"]) for warning in warnings} == {"no database"}
 
 
-async def test_a_fault_in_a_check_closes(bearer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nothing would end the connection any more."""
+async def test_an_unexpected_error_in_a_check_closes_the_connection(
+    bearer: str, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    """Without checks the connection would stay open for ever."""
     socket = await Socket(authorization=bearer).open()
-    checks = count_and_fail(monkeypatch, ZeroDivisionError())
+    checks = fail_checks(monkeypatch, ZeroDivisionError())
     assert await socket.close_code() == 4503
     assert len(checks) == 1
+    assert "websocket_checks_failed" in [each["event"] for each in logged()]
 
 
-def count_and_fail(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
-    """Let every further check fail, as without a database, and return the list of them."""
+def fail_checks(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
+    """Make all further checks fail, and return the list of them."""
     checks: list[object] = []
 
     def fail(self: object, jwt: object) -> None:
