@@ -63,12 +63,21 @@ def test_a_template_of_another_kind_is_not_used(greeting_text: EmailTemplate) ->
     assert render_email(kind, "en", kind.placeholders).subject == "Your account was deleted"
 
 
-def test_an_invalid_stored_template_is_replaced_by_the_built_in_text(db: None) -> None:
+def test_an_invalid_stored_template_is_replaced_by_the_built_in_text(
+    db: None, caplog: pytest.LogCaptureFixture
+) -> None:
     kind = get_kind("reset_password")
     EmailTemplate.objects.create(
         kind=kind.name, language="en", subject="Ours", html="<p>{{ gone }}</p>"
     )
     assert render_email(kind, "en", kind.placeholders).subject == "Reset your password"
+    (line,) = [r.msg for r in caplog.records if isinstance(r.msg, dict)]
+    logged = {name: line[name] for name in ("event", "template", "fields")}
+    assert logged == {
+        "event": "email_template_unusable",
+        "template": "reset_password (en)",
+        "fields": ["html"],
+    }
 
 
 @pytest.mark.parametrize(("default", "expected"), [("pt-br", "pt-br"), ("en-us", "en")])
