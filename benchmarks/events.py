@@ -1,4 +1,4 @@
-"""Events: what the outbox costs and saves, beside sending each within its request.
+"""Compare the outbox with sending each event within its request.
 
 Runs inside a generated service, by ``nox -s bench``, with a database of its own. SQS is a
 stand-in that takes the same time for each request, and then moto's server. What is compared
@@ -51,7 +51,7 @@ ROUNDS = 3
 NAIVE, STORED, RELAYED = 20, 100, 2_000
 INBOUND, PUSHED = 300, 100
 CLAIMED = 500
-# Claims of what one thread of a relay asks for, from a backlog of so many events.
+# Numbers of pending events and objects, and the size of a claim of a relay with one thread.
 BACKLOGS, OBJECTS, CLAIMS, CLAIM = (1_000, 10_000, 100_000), (1, 10_000), 12, 80
 MEMORY_EVENTS, MEMORY_STEP = 100_000, 10_000
 MOTO_EVENTS = 200
@@ -63,7 +63,7 @@ type Rates = dict[str, list[float]]
 
 
 def naive(count: int) -> None:
-    """Send within the request, by a client made for it, as the design that this replaces did."""
+    """Send within the request with a new client, as the design that this replaces did."""
     for number in range(count):
         event = EventSync.objects.create(**fields(number))
         client = boto3.client("sqs", region_name=settings.AWS_DEFAULT_REGION)
@@ -75,7 +75,7 @@ def naive(count: int) -> None:
 
 
 def store(count: int) -> None:
-    """What a request does, where the relay sends."""
+    """Store events for the relay, as a request does."""
     for number in range(count):
         with transaction.atomic():
             event = fields(number)
@@ -91,7 +91,7 @@ def relay(count: int, *, threads: int) -> None:
 
 
 def save_each(count: int) -> None:
-    """Claim by reading the rows and saving each."""
+    """Claim by reading the rows and saving each of them."""
     for _batch in range(0, count, 100):
         due = EventSync.objects.filter(state=EventSync.State.PENDING).order_by("id")[:100]
         for event in due:
@@ -103,7 +103,7 @@ def save_each(count: int) -> None:
 def claim(count: int) -> None:
     for _batch in range(0, count, 100):
         if len(outbox.claim(100)) != 100:
-            sys.exit("There was less to claim than expected")
+            sys.exit("Fewer events were claimed than expected.")
 
 
 def push(bodies: list[str]) -> None:
@@ -113,7 +113,7 @@ def push(bodies: list[str]) -> None:
             client.generic("POST", "/api/v1/event-sync/", body, "application/json").status_code
             != 200
         ):
-            sys.exit("A confirmation was refused")
+            sys.exit("A confirmation was refused.")
 
 
 def pull(count: int) -> None:
@@ -138,19 +138,19 @@ def fields(number: int, objects: int = sys.maxsize) -> dict[str, object]:
 def fill(
     count: int, state: str = EventSync.State.PENDING, *, objects: int = sys.maxsize
 ) -> list[EventSync]:
-    """Have so many events in the table, of so many objects, and no others."""
+    """Replace the events in the table by ``count`` events of a number of objects."""
     EventSync.objects.all().delete()
     rows = [EventSync(**fields(number, objects), state=state) for number in range(count)]
     return EventSync.objects.bulk_create(rows, batch_size=1_000)
 
 
 def confirmations(count: int) -> list[str]:
-    """The answers of another service to so many events."""
+    """Return the confirmations of so many events."""
     return [json.dumps(envelope(event)["data"]) for event in fill(count, EventSync.State.SENT)]
 
 
 def rate(count: int, work: Callable[[], object]) -> float:
-    """How many a second."""
+    """Return the number for each second."""
     start = time.perf_counter()
     work()
     return count / (time.perf_counter() - start)
@@ -158,7 +158,7 @@ def rate(count: int, work: Callable[[], object]) -> float:
 
 @contextmanager
 def sqs(*command: str) -> Iterator[str]:
-    """A program that prints its address; boto3's clients go there for as long as the block lasts."""
+    """Run a program that prints its address, and let boto3 use that address during the block."""
     process = subprocess.Popen(
         [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -186,7 +186,7 @@ sys.stdin.read()
 
 @contextmanager
 def drained(queue_url: str) -> Iterator[None]:
-    """Keep moto's queue shallow, for each of its sends looks at all that is in it."""
+    """Keep moto's queue short: each request to send reads all messages in it."""
     over = threading.Event()
     client = sqs_client()
 
@@ -251,7 +251,7 @@ def storing_and_claiming() -> tuple[Rates, Rates]:
 
 
 def claims_by_backlog() -> None:
-    """Print what a claim of a FIFO queue's relay costs, by the backlog and its objects."""
+    """Print the cost of a claim for a FIFO queue by the number of pending events and objects."""
     vendor = outbox.outbox_connection().vendor
     print(f"Milliseconds of a claim and of recording its events as sent, {vendor}")
     print("    pending  objects   events   median     max   recording")
@@ -310,7 +310,7 @@ def inbound(milliseconds: str) -> Rates:
 
 
 def memory() -> list[tuple[int, float]]:
-    """MiB that this process holds, after so many events through one relay's code."""
+    """Return the memory of this process in MiB after numbers of events sent by one relay."""
     held = []
     for sent in range(MEMORY_STEP, MEMORY_EVENTS + 1, MEMORY_STEP):
         fill(MEMORY_STEP)
@@ -325,7 +325,7 @@ def note(rates: Rates, name: str, value: float) -> None:
 
 
 def show(title: str, rates: Rates) -> None:
-    """Print events a second, and how many times the first line's that is."""
+    """Print events a second, and the ratio to the first line."""
     print(title)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     first = next(iter(medians.values()))

@@ -1,4 +1,4 @@
-"""Fixtures of all tests. Each test has a database of its own making, rolled back at its end."""
+"""Fixtures for all tests."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ from apps.user.tokens import issue_jwt
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Settings) -> None:
-    """Argon2id is slow on purpose. The tests of passwords themselves set it again."""
+    """Replace Argon2id, which is slow on purpose. Tests of passwords set it again."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -41,7 +41,7 @@ def user_api(user: User) -> APIClient:
 
 @pytest.fixture
 def delivered(db: None, mailoutbox: Sequence[EmailMessage]) -> Callable[[], Sequence[EmailMessage]]:
-    """Deliver all e-mails that wait, and return those that have left in this test."""
+    """Return a function that delivers due e-mails and returns all that this test has sent."""
 
     def deliver() -> Sequence[EmailMessage]:
         send_due_emails.call()

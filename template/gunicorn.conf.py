@@ -6,7 +6,14 @@ each, and STOP_TIMEOUT the seconds a stop may take. Command-line options overrid
 
 import os
 
-import api_core.env  # noqa: F401 - it loads .env
+from django.conf import settings
+
+from api_core.env import exit_on_bad_variable
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api_core.settings.prod")
+with exit_on_bad_variable():
+    threads = settings.WEB_THREADS
+    graceful_timeout = int(settings.STOP_TIMEOUT)
 
 host = os.environ.get("BIND") or "0.0.0.0"  # noqa: S104 - containers are reached from outside
 host = f"[{host.strip('[]')}]" if ":" in host else host
@@ -14,7 +21,6 @@ bind = f"{host}:{os.environ.get('PORT') or '8000'}"
 # gunicorn reads this variable itself, but before .env is loaded.
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_class = "gthread"
-threads = int(os.environ.get("WEB_THREADS", "10"))
 
 # Django reads X-Forwarded-Proto itself. gunicorn must not take SCRIPT_NAME, PATH_INFO or the scheme
 # from headers of clients on this machine.
@@ -25,9 +31,8 @@ forwarder_headers = ""
 # message.
 preload_app = True
 
-# Seconds after which a worker that hangs is replaced; and that requests in flight get on a stop.
+# Seconds after which a worker that hangs is replaced.
 timeout = 60
-graceful_timeout = int(float(os.environ.get("STOP_TIMEOUT", "25")))
 
 # django-structlog logs each request.
 accesslog = None

@@ -1,4 +1,4 @@
-"""Containers that the tests start by a service's own Compose files, and what stands around them."""
+"""Containers of a service's own Compose files, and the other services that they need."""
 
 import json
 import secrets
@@ -15,15 +15,15 @@ from support import OPTIONS, Answers, combinations_of, copy, run
 from walk import Api
 from websockets.sync.client import ClientConnection, connect
 
-# What decides which containers there are, and what runs in them.
+# The answers that change the containers.
 COMBINATIONS = combinations_of(
     {name: OPTIONS[name] for name in ("database", "use_channels", "use_event_sync")}
 )
 
-# Four of the eight, in which any two of these answers meet.
+# Four of the eight, which contain every pair of these answers.
 MEETING = [COMBINATIONS[number] for number in (0, 3, 5, 6)]
 
-# As a proxy that ends TLS says it.
+# As sent by a proxy that terminates TLS.
 HTTPS = {"X-Forwarded-Proto": "https"}
 
 CREATE_USER = """
@@ -55,7 +55,7 @@ time.sleep(3600)
 
 
 def outside(answers: Answers) -> dict[str, Any]:
-    """What a service meets in production: its database, and what else these answers ask for."""
+    """Return the services that these answers need in production."""
     services: dict[str, Any] = {
         "mail": {
             "image": "python:3.13-slim",
@@ -77,7 +77,7 @@ def outside(answers: Answers) -> dict[str, Any]:
 
 
 def variables(answers: Answers) -> dict[str, str]:
-    """The variables of production, for a service among those of ``outside``."""
+    """Return the variables of production for the services of ``outside``."""
     found = {
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
@@ -105,7 +105,7 @@ def variables(answers: Answers) -> dict[str, str]:
 
 
 class Containers:
-    """A service in containers, by one of its Compose files."""
+    """The containers of one of a service's Compose files."""
 
     def __init__(self, service: Path, answers: Answers, slug: str, *files: str) -> None:
         self.service = service
@@ -137,12 +137,12 @@ class Containers:
         return self.compose("exec", "--no-TTY", f"--index={index}", service, *command)
 
     def shell(self, code: str, service: str = "web") -> str:
-        """What a piece of Python prints within the service."""
+        """Run Python code within the service, and return what it prints."""
         manage = ["python", "manage.py", "shell", "--verbosity=0", "--command"]
         return self.execute(*manage, code, service=service).strip()
 
     def token(self) -> str:
-        """The token of a new user."""
+        """Create a user and return a token."""
         name = secrets.token_hex(4)
         self.shell(CREATE_USER.format(name=name))
         credentials = {"email": f"{name}@example.com", "password": "correct horse battery"}
@@ -150,11 +150,11 @@ class Containers:
         return str(login.body["token"])
 
     def printed(self, service: str) -> str:
-        """What a service wrote to its standard output."""
+        """Return the output of a service."""
         return run("docker", "logs", self.container(service), cwd=self.service)
 
     def container(self, service: str) -> str:
-        """The identifier of the one container of a service, running or not."""
+        """Return the id of the only container of a service, running or not."""
         (identifier,) = self.compose("ps", "--all", "--quiet", service).split()
         return identifier
 
@@ -201,10 +201,10 @@ def production(template: Path, folder: Path, answers: Answers) -> Iterator[Conta
 
 
 def wait_until[Found](look: Callable[[], Found], seconds: float = 30) -> Found:
-    """Look until there is something to see, and return it."""
+    """Call a function until it returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, "it does not happen"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.2)
     return found
 
@@ -213,14 +213,14 @@ def wait_until[Found](look: Callable[[], Found], seconds: float = 30) -> Found:
 def sockets(
     service: Containers, path: str, token: str = "", count: int = 1
 ) -> Iterator[list[ClientConnection]]:
-    """WebSockets of one user, or of nobody."""
+    """Open WebSockets of one user, or anonymous ones."""
     url = f"ws://127.0.0.1:{service.port}{path}"
     headers = HTTPS | ({"Authorization": f"Bearer {token}"} if token else {})
     with ExitStack() as stack:
         yield [stack.enter_context(connect(url, additional_headers=headers)) for _ in range(count)]
 
 
-# Another service, on the packages of ours: it takes an event from the queue, and prints it.
+# Another service: it receives an event from the queue and prints it.
 TAKE_EVENT = """
 from django.conf import settings
 from common.sqs.sqs_sync import sqs_client

@@ -12,6 +12,7 @@ MODELS = "apps/user/models.py"
 SERIALIZERS = "apps/user/api/serializers.py"
 TEXT = "apps/user/templates/communication/email/confirm_email/en.html"
 
+ROUTE = '    path("", include("apps.notes.urls")),\n'
 FIELD = '    job_title = models.CharField(_("job title"), max_length=100, blank=True)\n'
 SETTING = "\n# Notes\n\nNOTES_FOR_EACH_USER = 100\n"
 PARAGRAPH = "## Who to ask\n\nThe billing team, in room 12.\n\n"
@@ -47,15 +48,7 @@ def add_app(service: Path) -> None:
     """The app of CONTRIBUTING.md, with its setting and its routes."""
     service_docs.add_app(service)
     insert(service, BASE, '    "apps.notes",\n', before='    "apps.communication",\n')
-    add_routes(service)
-
-
-def add_routes(service: Path) -> None:
-    (block,) = service_docs.code(service_docs.section(service_docs.CONTRIBUTING, service_docs.APP))
-    imports, _, routes = block.partition("router = ")
-    insert(service, URLS, imports, before="from django.urls")
-    with (service / URLS).open("a") as urls:
-        urls.write(f"\nrouter = {routes}")
+    insert(service, URLS, ROUTE, before='    path("", include("apps.user.api.urls"))')
 
 
 def add_field(service: Path) -> None:
@@ -106,7 +99,7 @@ def missing(service: Path) -> list[str]:
     """Which of the edits are not there."""
     expected = {
         BASE: ['    "apps.notes",\n', SETTING],
-        URLS: ["from apps.notes.api import NoteViewSet\n", "urlpatterns += router.urls\n"],
+        URLS: [ROUTE],
         MODELS: [FIELD],
         SERIALIZERS: ['"last_name", "job_title", "phone"'],
         TEXT: ["<p>Your friends at Billing</p>\n"],

@@ -1,4 +1,4 @@
-"""Programs that the tests start, and stop again: a service in production, and its database."""
+"""Start and stop a service in production, and its database."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(*command: str | Path, cwd: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A program that runs for as long as the block; its output fails the test where it ended."""
+    """Run a program during the block. If it exits early, the test fails with its output."""
     environment = {"PATH": os.environ["PATH"]} | variables
     with (cwd / "program.log").open("a") as log:
         process = subprocess.Popen(
@@ -48,7 +48,7 @@ def started(*command: str | Path, cwd: Path, **variables: str) -> Iterator[subpr
 
 @contextmanager
 def database(service: Path, kind: str) -> Iterator[str]:
-    """The address of an empty database."""
+    """Start an empty database, and yield its URL."""
     if kind == "sqlite":
         yield f"sqlite:///{service / 'production.sqlite3'}"
         return
@@ -75,7 +75,7 @@ def wait_for(url: str) -> None:
 
 
 def installed(template: Path, folder: Path, **answers: Any) -> Path:
-    """A new service with its packages, and without the settings of development."""
+    """Return a new service with its packages installed, and without a .env."""
     service = copy(template, folder, **answers)
     (service / ".env").unlink()
     run(UV, "venv", "--quiet", cwd=service)
@@ -86,7 +86,7 @@ def installed(template: Path, folder: Path, **answers: Any) -> Path:
 def production(
     database_url: str, smtp_port: int = 25, redis_url: str = "redis://127.0.0.1:1/0"
 ) -> dict[str, str]:
-    """The variables of a service that loopback alone reaches; nobody listens on that port 1."""
+    """Return variables of production for a service on the loopback interface."""
     return {
         "DJANGO_SETTINGS_MODULE": "api_core.settings.prod",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(64),
@@ -97,7 +97,7 @@ def production(
         "EMAIL_PORT": str(smtp_port),
         "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": "2",
-        # Nobody listens there: events wait in the table.
+        # Nothing listens there: events wait in the table.
         "SQS_QUEUE_URL": "http://127.0.0.1:9/123456789012/events",
         "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
     }
@@ -105,7 +105,7 @@ def production(
 
 @contextmanager
 def served(service: Path, variables: dict[str, str]) -> Iterator[str]:
-    """The address of the migrated service, behind the server that its own script starts."""
+    """Migrate a service, start it with its own script, and yield its URL."""
     programs = service / ".venv/bin"
     run(programs / "python", "manage.py", "migrate", cwd=service, **variables)
     run(programs / "python", "manage.py", "collectstatic", cwd=service, **variables)

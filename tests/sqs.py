@@ -1,4 +1,4 @@
-"""A server that answers as SQS does, and a gate before it that holds requests back."""
+"""moto's server, and a gate in front of it that can hold requests back."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from typing import Any
 
 from servers import free_port, started, wait_for
 
-# moto asks for no key; it finds in this which service is meant.
+# moto requires no key. It reads the name of the AWS service from this.
 AUTHORIZATION = (
     "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request,"
     " SignedHeaders=host, Signature=0"
@@ -20,7 +20,7 @@ AUTHORIZATION = (
 
 
 class Sqs:
-    """Calls of SQS's own protocol: the tests have no boto3, the service has."""
+    """Calls SQS without boto3, which only the service has."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -45,7 +45,7 @@ class Sqs:
         return url
 
     def take(self, queue_url: str) -> list[dict[str, Any]]:
-        """Up to ten messages, which are deleted."""
+        """Receive and delete up to ten messages, and return their bodies."""
         answer = self("ReceiveMessage", QueueUrl=queue_url, MaxNumberOfMessages=10)
         messages = answer.get("Messages", [])
         if messages:
@@ -74,7 +74,7 @@ def sqs_server(service: Path) -> Iterator[Sqs]:
 
 
 class Gate(ThreadingHTTPServer):
-    """Forwards to a server, and holds the requests, or the answers, of sending while it is shut."""
+    """Forwards requests to a server. Holds back requests or responses while it is closed."""
 
     daemon_threads = True
 
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer)
 
     def _is_open(self) -> bool:
-        """Whether the client is still there: what it sent and died on must not arrive."""
+        """Return whether the client is connected: requests of a dead client must not arrive."""
         self.connection.settimeout(0)
         try:
             return bool(self.connection.recv(1))

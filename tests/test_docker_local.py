@@ -1,4 +1,4 @@
-"""The containers of development: they start by themselves, reload, and leave nothing behind."""
+"""The containers for development: start, reload and removal."""
 
 import os
 import re
@@ -25,7 +25,7 @@ OWNER = 4321
     scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
 )
 def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
-    """What a developer starts, with its static files collected."""
+    """The containers of a developer, with static files collected."""
     with development(template, short_path, request.param) as containers:
         containers.up("--build", COLLECTSTATIC="1")
         yield containers
@@ -36,6 +36,8 @@ def development(template: Path, folder: Path, answers: Answers) -> Iterator[Cont
     """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
     slug = f"test-{secrets.token_hex(3)}"
     service = copy(template, folder / slug, project_slug=slug, **answers)
+    with (service / ".env").open("a") as env:
+        env.write("DJANGO_ALLOWED_HOSTS=api.example.com,127.0.0.1\nPORT=1\n")
     give(service)
     containers = Containers(service, answers, slug, "docker-compose.local.yml")
     try:
@@ -84,7 +86,7 @@ def test_the_life_of_an_account(local: Containers) -> None:
     walk(Api(local.url), Terminal(local).read, "http://localhost:8000")
 
 
-def test_what_its_options_add(local: Containers) -> None:
+def test_each_option_works(local: Containers) -> None:
     if local.answers["use_channels"]:
         with sockets(local, "/ws/echo/") as (socket,):
             socket.send("à toi")
@@ -97,7 +99,7 @@ def test_static_files_are_collected_on_demand(local: Containers) -> None:
     assert (local.service / "staticfiles/admin/css/base.css").exists()
 
 
-def test_a_change_of_the_source_shows(local: Containers) -> None:
+def test_a_change_of_the_source_takes_effect(local: Containers) -> None:
     file = local.service / "common/drf/health.py"
     source = file.read_text()
     api = Api(local.url)
@@ -116,7 +118,7 @@ def test_a_change_of_the_source_shows(local: Containers) -> None:
     wait_until(lambda: answer() == {"status": "ok"})
 
 
-def test_its_files_belong_to_the_developer(local: Containers) -> None:
+def test_files_written_in_a_container_belong_to_the_developer(local: Containers) -> None:
     (local.service / "apps/fresh").mkdir()
     give(local.service / "apps/fresh")
     local.execute("python", "manage.py", "startapp", "fresh", "apps/fresh")
@@ -157,7 +159,7 @@ class Migration(migrations.Migration):
 """
 
 
-def test_a_table_that_has_no_migration_and_another_needs(template: Path, short_path: Path) -> None:
+def test_run_syncdb_creates_tables_that_a_migration_needs(template: Path, short_path: Path) -> None:
     """Which ``migrate`` alone cannot make: PostgreSQL refuses the reference."""
     answers = {"database": "postgres", "use_channels": False, "use_event_sync": False}
     with development(template, short_path, answers) as containers:

@@ -15,7 +15,7 @@ TESTS_OF_A_FILE = re.compile(r"(\w+|`[\w/]+\.py`) (`test_\w+`(?:, `test_\w+`)*)(
 
 def test_what_kubernetes_is_told() -> None:
     """Each resource fits the schema of its kind, and no word in it is one that Kubernetes ignores."""
-    page = (ROOT / "docs/operate.md").read_text()
+    page = (ROOT / "docs/kubernetes.md").read_text()
     blocks = re.findall(r"^```yaml\n(apiVersion.*?)^```", page, re.MULTILINE | re.DOTALL)
     resources = [yaml.safe_load(block) for block in blocks]
     assert [resource["kind"] for resource in resources] == ["Deployment", "Deployment", "CronJob"]

@@ -1,4 +1,4 @@
-"""Events of a service whose processes are killed: none lost, none invented."""
+"""Events of a service whose processes are killed: none is lost, and none is sent without its change."""
 
 import json
 import os
@@ -20,8 +20,11 @@ from sqs import Gate, Sqs, gate, sqs_server
 from support import run
 from test_outage import kill_postgres
 
-# Stores events with what they tell of, a group, in transactions of which some are rolled back,
-# wholly or to a savepoint. Each prints the names that will not be, before it fails.
+# Seconds from SIGTERM to the exit. An idle machine needs less than 10.
+PATIENCE = 30
+
+# Creates groups, each with an event, in transactions. Some of them are rolled back, entirely or to a
+# savepoint.
 PRODUCER = """
 import os, random, sys, uuid
 import django
@@ -64,7 +67,7 @@ while Group.objects.count() < limit:
                 produce_some()
 """
 
-# What the service's clock says, moved: for all of Python that asks it.
+# Moves the clock of a Python process.
 SKEW = """
 import datetime, time
 seconds = {seconds}
@@ -80,7 +83,7 @@ class Skewed(datetime.datetime):
 datetime.datetime = Skewed
 """
 
-# Runs the code of each line it gets, and prints the result.
+# Runs the code in each line of its input, and prints the result.
 CONSOLE = """
 import json, sys
 import django
@@ -139,7 +142,7 @@ class Service:
 
     @contextmanager
     def console(self, **variables: str) -> Iterator[None]:
-        """Have a process ready that asks the database: each start of one takes seconds."""
+        """Run a process that executes code for ``ask``, since starting one takes seconds."""
         environment = self.variables | variables
         with started(self.python, "-c", CONSOLE, cwd=self.folder, **environment) as process:
             self._console = process
@@ -154,7 +157,7 @@ class Service:
         return json.loads(self._console.stdout.readline())
 
     def store(self, count: int) -> list[int]:
-        """Store events that nobody has tried to send; return the ids of all."""
+        """Store events without an attempt to send them, and return the ids of all events."""
         self.ask(STORE.format(count=count, at_commit=False))
         return [event[0] for event in self.events()]
 
@@ -165,8 +168,7 @@ class Service:
     def states(self) -> Counter[str]:
         return Counter(event[1] for event in self.events())
 
-    def let_leases_end(self) -> None:
-        """What a minute does."""
+    def expire_leases(self) -> None:
         self.ask(EXPIRE)
 
     def start(self, *command: str | Path, **variables: str) -> "subprocess.Popen[str]":
@@ -198,7 +200,7 @@ class Service:
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it does not come to pass"
+        assert time.monotonic() < until, "timed out"
         time.sleep(0.1)
 
 
@@ -237,7 +239,7 @@ def stack(folder: Path, kind: str) -> Iterator[Service]:
 
 @pytest.fixture
 def service(stack: Service, request: pytest.FixtureRequest) -> Iterator[Service]:
-    """The service without an event, and an empty queue."""
+    """The service without events, and an empty queue."""
     stack.use_queue(request.node.originalname.removeprefix("test_")[:60])
     yield stack
     stack.gate.requests_pass.set()
@@ -246,46 +248,46 @@ def service(stack: Service, request: pytest.FixtureRequest) -> Iterator[Service]
     stack.ask("from apps.event_sync.models import EventSync as e; e.objects.all().delete()")
 
 
-def test_killed_between_commit_and_sending(service: Service) -> None:
+def test_an_event_survives_a_kill_between_commit_and_sending(service: Service) -> None:
     service.gate.requests_pass.clear()
     producer = service.start("manage.py", "shell", "-c", STORE.format(count=1, at_commit=True))
-    assert service.gate.held.acquire(timeout=60), "it never came to send"
+    assert service.gate.held.acquire(timeout=60), "it sent no request"
     producer.kill()
     producer.wait()
     assert service.states() == {"sending": 1}
     service.gate.requests_pass.set()
     assert service.received() == []
 
-    service.let_leases_end()
+    service.expire_leases()
     assert service.manage("event_sync_relay", "--once") == "1 sent\n"
     (event,) = service.events()
     assert service.received() == [event[0]]
 
 
-def test_killed_between_sending_and_noting(service: Service) -> None:
+def test_events_are_sent_again_after_a_kill_before_recording(service: Service) -> None:
     ids = service.store(3)
     service.gate.answers_pass.clear()
     with service.relay():
-        assert service.gate.held.acquire(timeout=60), "it never came to send"
+        assert service.gate.held.acquire(timeout=60), "it sent no request"
     assert service.states() == {"sending": 3}
     service.gate.answers_pass.set()
     assert service.received() == ids
     assert service.manage("event_sync_relay", "--once") == "nothing due\n"
 
-    service.let_leases_end()
+    service.expire_leases()
     assert service.manage("event_sync_relay", "--once") == "3 sent\n"
     assert service.received() == ids, "at least once"
     assert service.states() == {"sent": 3}
 
 
-def test_two_relays(service: Service) -> None:
+def test_two_relays_send_each_event_once(service: Service) -> None:
     with service.relay(), service.relay():
         ids = service.store(400)
         wait_until(lambda: set(service.states()) == {"sent"})
     assert sorted(service.received()) == ids
 
 
-def test_sigterm_waits_for_the_answer(service: Service) -> None:
+def test_sigterm_waits_for_responses_to_the_relay(service: Service) -> None:
     ids = service.store(3)
     service.gate.answers_pass.clear()
     with service.relay() as process:
@@ -294,25 +296,27 @@ def test_sigterm_waits_for_the_answer(service: Service) -> None:
         time.sleep(1)
         assert process.poll() is None
         service.gate.answers_pass.set()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert service.states() == {"sent": 3}
     assert service.received() == ids
 
 
-def test_sigterm_does_not_wait_for_ever(service: Service) -> None:
+def test_sigterm_gives_up_slow_requests_of_the_relay(service: Service) -> None:
     service.store(60)
     service.gate.requests_pass.clear()
     with service.relay() as process:
         assert service.gate.held.acquire(timeout=60)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert service.states() == {"pending": 60}
     service.gate.requests_pass.set()
     assert service.received() == []
 
 
-def test_clocks_that_differ(service: Service, tmp_path: Path) -> None:
-    """A relay a day ahead takes no lease for ended, one a day behind none of its own for young."""
+def test_machines_whose_clocks_differ_send_each_event_once(
+    service: Service, tmp_path: Path
+) -> None:
+    """A wrong clock neither expires nor extends a lease."""
     environments = []
     for name, seconds in {"ahead": 86_400, "behind": -86_400}.items():
         (tmp_path / name).mkdir()
@@ -337,7 +341,7 @@ def test_clocks_that_differ(service: Service, tmp_path: Path) -> None:
 
 @contextmanager
 def broken_database(service: Service, kind: str) -> Iterator[None]:
-    """A server that is killed and comes back for the block; a file that is locked before it."""
+    """Kill PostgreSQL and start it again for the block, or lock the SQLite file before it."""
     if kind == "postgres":
         kill_postgres(service.folder)
         time.sleep(3)
@@ -351,7 +355,7 @@ def broken_database(service: Service, kind: str) -> Iterator[None]:
     yield
 
 
-def test_a_database_that_breaks(service: Service, kind: str) -> None:
+def test_the_relay_continues_after_a_database_failure(service: Service, kind: str) -> None:
     service.store(5)
     with service.relay() as process:
         wait_until(lambda: service.states() == {"sent": 5})
@@ -364,7 +368,7 @@ def test_a_database_that_breaks(service: Service, kind: str) -> None:
 
 
 class Chaos:
-    """Processes of which one after another is killed, and begun anew."""
+    """Runs processes, kills them one after another and starts them again."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -375,7 +379,7 @@ class Chaos:
         self.kills = 0
 
     def run(self, *command: str, **variables: str) -> None:
-        """Run a command until it ends by itself, again each time that it was killed."""
+        """Run a command until it exits, and start it again whenever it was killed."""
 
         def work() -> None:
             while not self._stop.is_set():
@@ -390,7 +394,7 @@ class Chaos:
         self._begin(work)
 
     def drain(self) -> None:
-        """Take what arrives, so that the queue stays short."""
+        """Receive messages in threads, so that the queue stays short."""
 
         def work() -> None:
             while not self._stop.is_set():
@@ -401,17 +405,17 @@ class Chaos:
             self._begin(work)
 
     def take(self) -> bool:
-        """Take some messages; say whether there were any."""
+        """Receive some messages, and return whether there were any."""
         try:
             bodies = self._service.sqs.take(self._service.queue_url)
         except OSError:
-            return False  # The server is too busy; what it did not give comes again.
+            return False  # The server is too busy. These messages are received later.
         self.received += [body["data"]["obj_data"]["name"] for body in bodies]
         return bool(bodies)
 
     def kill_one(self) -> None:
         if self._processes:
-            random.choice(self._processes).kill()  # noqa: S311 - no secret
+            random.choice(self._processes).kill()  # noqa: S311 - not a secret
             self.kills += 1
 
     def stop(self) -> None:
@@ -428,10 +432,10 @@ class Chaos:
         self._threads.append(thread)
 
 
-# `nox -s soak` asks for more, which takes its time: moto needs some for each message.
+# `nox -s soak` sets a higher number, which takes longer: moto is slow.
 EVENTS = int(os.environ.get("EVENTS", "1000"))
 KILLS = 20
-SECONDS = 600 + EVENTS // 4  # A bound, not a measure: a quiet machine needs a tenth of it.
+SECONDS = 600 + EVENTS // 4  # A limit: an idle machine needs a tenth of it.
 
 COUNT = "from django.contrib.auth.models import Group; result = Group.objects.count()"
 NAMES = """
@@ -440,8 +444,8 @@ result = list(Group.objects.values_list("name", flat=True))
 """
 
 
-def test_random_kills(service: Service) -> None:
-    """Each event whose change was committed arrives, and none whose change was not."""
+def test_random_kills_neither_lose_nor_invent_events(service: Service) -> None:
+    """An event is received if and only if its change was committed."""
     wanted = EVENTS
     service.ask("from django.contrib.auth.models import Group; Group.objects.all().delete()")
     chaos = Chaos(service)
@@ -455,7 +459,7 @@ def test_random_kills(service: Service) -> None:
             chaos.run("manage.py", "event_sync_relay", "--threads", "1")
         while (count := service.ask(COUNT)) < wanted:
             assert time.monotonic() < until, f"{count} events in {SECONDS} seconds"
-            # As they come on, and not by the time: no machine is too slow for its processes.
+            # By progress, not by time, so that a slow machine gets no more kills than a fast one.
             if (count + len(chaos.received)) * KILLS > 2 * wanted * (chaos.kills + 1):
                 chaos.kill_one()
             time.sleep(0.1)
@@ -463,12 +467,12 @@ def test_random_kills(service: Service) -> None:
         chaos.stop()
     assert chaos.kills > KILLS / 3
 
-    service.let_leases_end()
+    service.expire_leases()
     with service.relay():
         wait_until(lambda: set(service.states()) == {"sent"}, SECONDS)
     committed = set(service.ask(NAMES))
     assert len(committed) >= wanted
     wait_until(lambda: not chaos.take() and committed <= set(chaos.received), SECONDS)
     received = chaos.received
-    assert set(received) - committed == set(), "invented"
+    assert set(received) - committed == set(), "sent without its change"
     print(f"{len(committed)} events, {chaos.kills} kills, {len(received) - len(committed)} twice")

@@ -1,4 +1,4 @@
-"""Confirmations that a service takes from a queue while its processes are killed: each once."""
+"""Confirmations from a queue take effect once, even if consumers are killed."""
 
 import json
 import random
@@ -10,15 +10,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from servers import database
-from test_events import Service, folder, kind, stack, wait_until
+from test_events import PATIENCE, Service, folder, kind, stack, wait_until
 from test_outage import kill_postgres
 
 __all__ = ["folder", "kind", "stack"]
 
-# Seconds. A quiet machine needs less than 10 from SIGTERM on; nothing here takes as long as this.
-PATIENCE = 30
-
-# A handler that takes its time, and whose effect can be counted.
+# A slow handler whose effects can be counted.
 HANDLER = """
 
 @event_handler("slow")
@@ -51,7 +48,7 @@ EventSync.objects.all().delete()
 
 
 class Inbox:
-    """The service's inbound queue, and what came of the messages in it."""
+    """The service's inbound queue, and the effects of its messages."""
 
     def __init__(self, service: Service, name: str) -> None:
         self.service = service
@@ -67,7 +64,7 @@ class Inbox:
         self.service.sqs("SendMessage", QueueUrl=self.url, MessageBody=json.dumps(body))
 
     def left(self) -> tuple[int, int]:
-        """How many messages wait, and how many are hidden."""
+        """Return how many messages wait, and how many are hidden."""
         attributes = self.service.sqs(
             "GetQueueAttributes", QueueUrl=self.url, AttributeNames=["All"]
         )["Attributes"]
@@ -102,7 +99,7 @@ def inbox(stack: Service, request: pytest.FixtureRequest) -> Iterator[Inbox]:
     handlers.write_text(shipped)
 
 
-def test_consumers_that_are_killed(inbox: Inbox) -> None:
+def test_each_message_has_one_effect_if_consumers_are_killed(inbox: Inbox) -> None:
     ids = inbox.store(120)
     for event_id in random.sample(ids, len(ids)):
         inbox.send(event_id, seconds=0.05)
@@ -117,7 +114,7 @@ def test_consumers_that_are_killed(inbox: Inbox) -> None:
     assert inbox.state() == {"effects": ids, "processed": ids}
 
 
-def test_sigterm_ends_a_long_poll(inbox: Inbox) -> None:
+def test_sigterm_ends_a_long_poll_of_the_consumer(inbox: Inbox) -> None:
     (event_id,) = inbox.store(1)
     inbox.send(event_id)
     with inbox.consumer() as process:
@@ -128,8 +125,8 @@ def test_sigterm_ends_a_long_poll(inbox: Inbox) -> None:
     assert inbox.state()["processed"] == [event_id]
 
 
-def test_sigterm_waits_for_a_handler(inbox: Inbox) -> None:
-    """And gives back the messages that were received with it."""
+def test_sigterm_waits_for_the_handler_of_a_message(inbox: Inbox) -> None:
+    """The messages that were received with it are released."""
     ids = inbox.store(3)
     for event_id in ids:
         inbox.send(event_id, seconds=2)
@@ -141,8 +138,8 @@ def test_sigterm_waits_for_a_handler(inbox: Inbox) -> None:
     assert inbox.left() == (2, 0)
 
 
-def test_sigterm_does_not_wait_for_ever(inbox: Inbox) -> None:
-    """What the handler wrote is taken back, and its message comes again at once."""
+def test_sigterm_interrupts_a_slow_handler(inbox: Inbox) -> None:
+    """Its writes are rolled back, and its message can be received again at once."""
     (event_id,) = inbox.store(1)
     inbox.send(event_id, seconds=600)
     with inbox.consumer() as process:
@@ -153,9 +150,9 @@ def test_sigterm_does_not_wait_for_ever(inbox: Inbox) -> None:
     assert inbox.left() == (1, 0)
 
 
-def test_a_database_that_restarts(inbox: Inbox, kind: str) -> None:
+def test_the_consumer_continues_after_a_database_restart(inbox: Inbox, kind: str) -> None:
     if kind == "sqlite":
-        return  # It is a file: nothing restarts.
+        return  # It is a file.
     ids = inbox.store(30)
     with inbox.consumer() as process:
         inbox.send(ids[0])
@@ -165,7 +162,7 @@ def test_a_database_that_restarts(inbox: Inbox, kind: str) -> None:
             inbox.send(event_id)
         time.sleep(3)
         with database(inbox.service.folder, kind):
-            # One batch, at most, was taken in vain; ten seconds later it comes again.
+            # At most one batch was received in vain, and can be received again ten seconds later.
             wait_until(lambda: inbox.left() == (0, 0))
             assert process.poll() is None
             assert inbox.state() == {"effects": ids, "processed": ids}

@@ -122,6 +122,23 @@ def test_uv_and_pip_install_the_same_versions(installed: Path, tmp_path: Path) -
     assert by_pip["requirements.txt"] < by_uv_run
 
 
+@pytest.mark.parametrize(
+    ("file", "lock"),
+    [
+        ("Dockerfile.jinja", "requirements.txt"),
+        ("Dockerfile.local", "requirements-dev.txt"),
+        (".github/workflows/ci.yml.jinja", "requirements-dev.txt"),
+        (".gitlab-ci.yml.jinja", "requirements-dev.txt"),
+    ],
+)
+def test_images_and_pipelines_install_a_lock_with_its_hashes(file: str, lock: str) -> None:
+    text = (TEMPLATE / file).read_text()
+    installed = set(re.findall(r"\binstall (--require-hashes) --requirement (\S+)", text))
+    assert installed == {("--require-hashes", lock)}
+    assert "uv sync" not in text
+    assert "uv run" not in text or 'UV_NO_SYNC: "1"' in text
+
+
 def test_one_command_adds_a_package_and_another_removes_it(installed: Path) -> None:
     def files() -> dict[str, str]:
         return {name: (installed / name).read_text() for name in ["pyproject.toml", *LOCKS]}

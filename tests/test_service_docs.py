@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 import service_docs
 from _pytest.outcomes import Failed
-from edits import BASE, SERIALIZERS, add_routes, insert
+from edits import BASE, ROUTE, SERIALIZERS, URLS, insert
 from service_docs import code, commands, files, section
 from support import UV, VARIANTS, Answers, copy, name_of, run
 from updating import commit_all, git
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "AGENTS.md"]
-# What the how-tos create.
-CREATED = re.compile(r"apps/notes/|db\.sqlite3|\.postgres/|urls_v3")
+PATH = re.compile(
+    r"`((?:api_core|apps|common|docker|locale)/[\w./-]*|[\w.]+\.(?:toml|txt|md|sh|conf\.py))`"
+)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+TEST = re.compile(r"def (test_\w+)\(")
 
 
 @pytest.fixture(scope="module")
@@ -33,31 +36,21 @@ def test_paths_and_links_in_the_documents_exist(
     service = copy(template, tmp_path / "service", **answers)
     for name in DOCUMENTS:
         text = (service / name).read_text()
-        paths = re.findall(r"`((?:\w[\w.-]*/)*[\w.-]+(?:\.(?:py|toml|txt|md|sh)|/))`", text)
-        folders = ["", "apps/notes/", "api_core/settings/", "apps/api/tests/"]
-        missing = {
-            path
-            for path in paths
-            if not CREATED.match(path)
-            and not any((service / folder / path).exists() for folder in folders)
+        paths = [path for path in PATH.findall(text) if not path.startswith("apps/notes")]
+        assert not [path for path in paths if not (service / path).exists()], name
+        assert all(
+            anchor in anchors(service / (file or name)) for file, anchor in LINK.findall(text)
+        )
+        tests = {
+            test for file in service.rglob("test_*.py") for test in TEST.findall(file.read_text())
         }
-        assert missing <= {"admin.py", "tests.py", "views.py", "services.py", "ws/echo/"} | {
-            path for path in missing if path.startswith(("ws/", "users/"))
-        }, name
-        for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
-            file, _, anchor = link.partition("#")
-            target = (service / (file or name)).read_text()
-            headings = re.findall(r"^#+ (.+)$", target, flags=re.MULTILINE)
-            anchors = {
-                re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings
-            }
-            assert not anchor or anchor in anchors, link
-        for test in re.findall(r"`(test_\w+)`", text):
-            assert [
-                file
-                for file in service.glob("apps/**/test_*.py")
-                if f"def {test}(" in file.read_text()
-            ]
+        assert set(re.findall(r"`(test_\w+)`", text)) <= tests
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, and the empty one for the document itself."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings} | {""}
 
 
 @pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
@@ -156,7 +149,8 @@ def add_an_app(service: Path, text: str) -> None:
         (service / "apps/notes" / name).unlink()
     service_docs.add_app(service, text)
     insert(service, BASE, '    "apps.notes",\n', before='    "apps.communication",\n')
-    add_routes(service)
+    assert f"`{ROUTE.strip().rstrip(',')}`" in part
+    insert(service, URLS, ROUTE, before='    path("", include("apps.user.api.urls"))')
     for command in then:
         execute(service, command)
 

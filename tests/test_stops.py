@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -19,41 +19,65 @@ from support import run
 # They share one service.
 pytestmark = pytest.mark.xdist_group("stops")
 
-# A client behind a load balancer: it sends requests, each on a new connection, while the server is
-# ready. It stops when readiness says that the server is stopping.
+# A load balancer: four clients send requests, each on a new connection, until readiness is not 200.
 LOAD = """
-import collections, http.client, json, sys
+import collections, http.client, json, sys, threading, time
 
-def get(port, path):
-    server = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+def get(path):
+    server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=20)
     try:
         server.request("GET", path, headers={"X-Forwarded-Proto": "https", "Connection": "close"})
         response = server.getresponse()
-        return response.status, response.read()
+        response.read()
+        return response.status
     except Exception as error:
-        return repr(error), b""
+        return repr(error)
     finally:
         server.close()
 
-port, path = int(sys.argv[1]), sys.argv[2]
 responses = collections.Counter()
-while responses.total() < 100_000:
-    status, body = get(port, "/api/v1/health/ready/")
-    if b"stopping" in body:
-        break
-    responses[get(port, path)[0]] += 1
-print(json.dumps(responses))
+not_ready = threading.Event()
+
+def client(path):
+    while not not_ready.is_set():
+        responses[get(path)] += 1
+
+clients = [threading.Thread(target=client, args=(path,)) for path in sys.argv[2:]]
+for thread in clients:
+    thread.start()
+print(get("/api/v1/health/ready/"), flush=True)
+while (readiness := get("/api/v1/health/ready/")) == 200:
+    time.sleep(0.1)
+not_ready.set()
+for thread in clients:
+    thread.join()
+print(json.dumps([readiness, responses]))
 """
 
 # Fast responses, and slow ones that keep the server busy.
 PATHS = ["/api/v1/health/", "/api/v1/health/", "/api/schema/", "/api/schema/"]
+
+SLOW_URLS = """
+import time
+
+from django.http import HttpResponse
+from django.urls import path
+
+def slow(request):
+    time.sleep(3)
+    return HttpResponse(b"x" * 1_000_000)
+
+urlpatterns = [path("slow/", slow)]
+"""
 
 SERVERS = [("gunicorn", 1), ("gunicorn", 2), ("daphne", 1), ("uvicorn", 1), ("uvicorn", 2)]
 
 
 @pytest.fixture(scope="module")
 def service(template: Path, short_path: Path) -> Path:
-    return installed(template, short_path / "service", use_channels=True)
+    folder = installed(template, short_path / "service", use_channels=True)
+    (folder / "apps/api/urls_v2.py").write_text(SLOW_URLS)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -66,51 +90,68 @@ def variables(service: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def served(
-    service: Path, variables: dict[str, str], server: str, processes: int, pause: int
-) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    """Start a server, and yield its port and process."""
-    port = free_port()
-    own = {"SERVER": server, "WEB_CONCURRENCY": str(processes), "PORT": str(port)}
-    own |= {"BIND": "127.0.0.1", "STOP_PAUSE": str(pause)}
+def running(
+    service: Path, command: list[str], port: int, variables: dict[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
     with (
         (service / "server.log").open("a") as log,
         subprocess.Popen(
-            [service / "start_server.sh"],
-            cwd=service,
-            env=os.environ | variables | own,
-            stdout=log,
-            stderr=log,
+            command, cwd=service, env=os.environ | variables, stdout=log, stderr=log
         ) as process,
     ):
         try:
             wait_for(f"http://127.0.0.1:{port}/api/v1/health/")
-            yield port, process
+            yield process
         finally:
-            process.kill()
+            process.terminate()
+
+
+@contextmanager
+def served(
+    service: Path, variables: dict[str, str], server: str, processes: int, pause: int
+) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    """Start a server by the service's script, and yield its port and process."""
+    port = free_port()
+    own = {"SERVER": server, "WEB_CONCURRENCY": str(processes), "PORT": str(port)}
+    own |= {"BIND": "127.0.0.1", "STOP_PAUSE": str(pause)}
+    with running(service, ["./start_server.sh"], port, variables | own) as process:
+        yield port, process
 
 
 @pytest.mark.parametrize(("server", "processes"), SERVERS)
 def test_a_stop_behind_a_load_balancer_fails_no_request(
     service: Path, variables: dict[str, str], server: str, processes: int
 ) -> None:
-    with served(service, variables, server, processes, pause=2) as (port, process):
-        clients = [
-            subprocess.Popen(
-                [sys.executable, "-c", LOAD, str(port), path], stdout=subprocess.PIPE, text=True
-            )
-            for path in PATHS
-        ]
-        time.sleep(1)
-        process.terminate()
-        responses: Counter[str] = Counter()
-        for client in clients:
-            responses.update(json.loads(client.communicate(timeout=60)[0]))
+    with served(service, variables, server, processes, pause=5) as (port, process):
+        client = [sys.executable, "-c", LOAD, str(port), *PATHS]
+        with subprocess.Popen(client, stdout=subprocess.PIPE, text=True) as load:
+            assert load.stdout
+            assert load.stdout.readline() == "200\n"
+            process.terminate()
+            readiness, responses = json.loads(load.communicate(timeout=60)[0])
         process.wait(30)
     # uvicorn ends by the signal itself.
     assert process.returncode in {0, 128 + signal.SIGTERM}
+    assert readiness == 503
     assert responses.keys() == {"200"}
     assert responses["200"] > len(PATHS)
+
+
+def get_slow(port: int) -> tuple[int, int]:
+    """Return the status and the size of the response to a slow request."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as server:
+        server.request("GET", "/api/v2/slow/", headers={"X-Forwarded-Proto": "https"})
+        response = server.getresponse()
+        return response.status, len(response.read())
+
+
+def stop_during_slow_requests(port: int, process: "subprocess.Popen[bytes]") -> None:
+    with ThreadPoolExecutor() as pool:
+        requests = [pool.submit(get_slow, port) for _ in range(4)]
+        time.sleep(1)
+        process.terminate()
+        assert [request.result() for request in requests] == [(200, 1_000_000)] * 4
+    process.wait(30)
 
 
 @pytest.mark.parametrize(("server", "processes"), SERVERS)
@@ -118,14 +159,23 @@ def test_a_stop_answers_the_requests_in_flight(
     service: Path, variables: dict[str, str], server: str, processes: int
 ) -> None:
     with served(service, variables, server, processes, pause=0) as (port, process):
-        clients = [HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(4)]
-        for client in clients:
-            client.request("GET", "/api/schema/", headers={"X-Forwarded-Proto": "https"})
-        # Each is in a thread of the server by now. The schema takes longer than this.
-        time.sleep(0.2)
-        process.terminate()
-        assert [client.getresponse().status for client in clients] == [200] * 4
-        for client in clients:
-            client.close()
-        process.wait(30)
+        stop_during_slow_requests(port, process)
+    assert process.returncode in {0, -signal.SIGTERM}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gunicorn --bind 127.0.0.1:{port} api_core.wsgi",
+        "daphne -b 127.0.0.1 -p {port} api_core.asgi:application",
+        "uvicorn api_core.asgi:application --host 127.0.0.1 --port {port}",
+    ],
+)
+def test_a_server_without_the_script_answers_the_requests_in_flight(
+    service: Path, variables: dict[str, str], command: str
+) -> None:
+    port = free_port()
+    words = f".venv/bin/{command.format(port=port)}".split()
+    with running(service, words, port, variables) as process:
+        stop_during_slow_requests(port, process)
     assert process.returncode in {0, -signal.SIGTERM}

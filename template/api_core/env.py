@@ -1,6 +1,6 @@
-"""The environment, with the variables of ``.env``, and validators for production's values.
+"""Read environment variables and ``.env``, and validate values for production.
 
-Importing this module loads ``.env`` into ``os.environ``, where every library finds it too.
+Importing this module loads ``.env`` into ``os.environ``, for libraries too.
 """
 
 import os
@@ -22,7 +22,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def load_env_file(path: Path) -> None:
-    """Load a file into the environment, which wins over the file."""
+    """Load a file into ``os.environ``. Variables that already exist are not changed."""
     try:
         # Without interpolation, "$" in a password stays as written.
         load_dotenv(path, interpolate=False)
@@ -34,8 +34,8 @@ def load_env_file(path: Path) -> None:
 
 load_env_file(BASE_DIR / ".env")
 
-# Settings read everything before they use it: env.seal() then raises one error that lists every
-# variable that is missing or invalid. https://github.com/sloria/environs#deferred-validation
+# Deferred validation: env.seal() raises one error for all variables that are missing or invalid.
+# https://github.com/sloria/environs#deferred-validation
 env = Env(eager=False)
 
 
@@ -47,7 +47,7 @@ def exit_on_bad_variable() -> Iterator[None]:
     except EnvError as error:
         found = getattr(error, "error_messages", None)
         lines = (
-            [f"{name}: {' '.join(dict.fromkeys(map(str, said)))}" for name, said in found.items()]
+            [f"{name}: {' '.join(dict.fromkeys(map(str, each)))}" for name, each in found.items()]
             if isinstance(found, dict)
             else [str(error)]
         )
@@ -56,29 +56,29 @@ def exit_on_bad_variable() -> Iterator[None]:
 
 
 def strong_secret(value: str) -> None:
-    """Refuse a key that can be guessed (Django's own bounds, security.W009)."""
+    """Refuse a weak key, by the rules of Django's check ``security.W009``."""
     if len(value) < 50 or len(set(value)) < 5 or "insecure" in value:
-        raise ValidationError("Needs 50 random characters or more.")
+        raise ValidationError("Must be at least 50 random characters.")
 
 
 def strong_secrets(values: list[str]) -> None:
-    """Refuse an empty list, and any key that can be guessed."""
+    """Refuse an empty list and weak keys."""
     if not values:
-        raise ValidationError("Has no key. Leave it out if there are no former keys.")
+        raise ValidationError("Must not be empty. Remove it if there are no previous keys.")
     for value in values:
         strong_secret(value)
 
 
 def host_names(hosts: list[str]) -> None:
-    """Refuse what never matches a Host header, and the wildcard that matches every one."""
+    """Refuse values that never match a Host header, and the wildcard that always does."""
     name = re.compile(r"\.?\w([\w.-]*\w)?|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
     if not (hosts and all(map(name.fullmatch, hosts))):
-        raise ValidationError("Needs host names without a scheme, a port or *: api.example.com")
+        raise ValidationError("Must be host names without a scheme, a port or *: api.example.com")
 
 
 def https_url(value: str) -> None:
-    """Refuse an address whose links would carry tokens in clear over a network."""
-    error = ValidationError("Needs a URL that starts with https://.")
+    """Refuse URLs without TLS, except on this machine: links contain tokens."""
+    error = ValidationError("Must be a URL that starts with https://.")
     try:
         url = urlsplit(value)
     except ValueError:
@@ -89,26 +89,26 @@ def https_url(value: str) -> None:
 
 
 def sender(value: str) -> None:
-    """Refuse a From header that mail servers refuse."""
+    """Refuse values that mail servers do not accept as a From header."""
     _name, address = parseaddr(value)
     try:
         EmailValidator(allowlist=[])(address if value.isprintable() else "")
     except InvalidAddressError as error:
-        raise ValidationError("Needs an e-mail address: Name <name@example.com>") from error
+        raise ValidationError("Must be an e-mail address: Name <name@example.com>") from error
 
 
 def encrypted_login(host: str, port: int | None) -> Callable[[str], None]:
-    """Refuse to log in to this SMTP server if the password would cross a network in clear."""
+    """Return a validator of the user name, which refuses a login to this server without TLS."""
 
     def validate(username: str) -> None:
-        # None is a port that was refused itself.
+        # The port is None if it is invalid itself.
         if username and port not in {465, 587, None} and host not in LOOPBACK:
-            raise ValidationError("Would be sent in clear. Set EMAIL_PORT to 587 or 465 for TLS.")
+            raise ValidationError("Would be sent unencrypted. Set EMAIL_PORT to 587 or 465.")
 
     return validate
 
 
-def switched_off(value: bool) -> None:  # noqa: FBT001 - a validator only gets its value
+def switched_off(value: bool) -> None:  # noqa: FBT001 - the signature of a validator
     """Refuse a development switch in production."""
     if value:
         raise ValidationError("Must be off in production.")

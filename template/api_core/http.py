@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, override
 
@@ -18,10 +19,10 @@ from api_core.wsgi import application
 
 
 class DaemonThreadPool(Executor):
-    """Threads that do not keep a process alive which is told to stop.
+    """Threads that do not keep a stopping process alive.
 
-    A server may end its event loop while a thread waits for it to send a response. A process waits
-    for the threads of Python's own pool before it exits, and would wait for that one for ever.
+    At exit, Python joins the threads of its own pool. A thread that sends a response to an event
+    loop that has ended would block the exit forever.
     """
 
     def __init__(self, threads: int) -> None:
@@ -32,7 +33,7 @@ class DaemonThreadPool(Executor):
     @override
     def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
-        self._calls.put((future, lambda: fn(*args, **kwargs)))
+        self._calls.put((future, partial(fn, *args, **kwargs)))
         return future
 
     def _run(self) -> None:
@@ -41,12 +42,15 @@ class DaemonThreadPool(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
-                except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
+                except BaseException as error:  # noqa: BLE001 - raised where the call is awaited
                     future.set_exception(error)
 
 
 _wsgi: Any = WSGIMiddleware(application)  # type: ignore[arg-type]  # it has its own types for WSGI
 _wsgi.executor = DaemonThreadPool(settings.WEB_THREADS)
+
+# The event loop itself only has weak references to its tasks.
+in_flight: set[asyncio.Task[None]] = set()
 
 
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -65,6 +69,8 @@ async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
         # A server may take it from a header that any client can send.
         "root_path": settings.FORCE_SCRIPT_NAME or "",
     }
-    # A server may cancel a request whose client left. The thread goes on, and would wait for ever
-    # to send its response if this were cancelled too.
-    await asyncio.shield(_wsgi(scope, receive_body, send))
+    request = asyncio.create_task(_wsgi(scope, receive_body, send))
+    in_flight.add(request)
+    request.add_done_callback(in_flight.discard)
+    # If the server cancels the request, the thread goes on and needs this task to send its response.
+    await asyncio.shield(request)

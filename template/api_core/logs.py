@@ -1,10 +1,10 @@
-"""Logs: lines for people in development, JSON for machines in production.
+"""Logging: plain text in development, JSON in production.
 
-Every line of a request carries its ``request_id``; django-structlog adds it, as well as
-one line when a request ends. https://django-structlog.readthedocs.io/
+django-structlog adds a ``request_id`` to every line of a request, and logs one line when the
+request ends. https://django-structlog.readthedocs.io/
 
-In production no line contains a local variable, a password, a token, an e-mail address or a
-connection string, whoever logs it. OWASP ASVS 5.0: 16.2.5.
+In production, passwords, tokens, e-mail addresses, connection strings and local variables are
+removed from every line, including those of libraries. OWASP ASVS 5.0: 16.2.5.
 """
 
 import copy
@@ -24,11 +24,11 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from common.tracebacks import describe_error, format_traceback
 
-# DJANGO_LOG_LEVEL is for these. Others log at INFO at least: at DEBUG some libraries log
-# headers and bodies.
+# DJANGO_LOG_LEVEL applies to these. Others log from INFO on, because some libraries log headers and
+# bodies at DEBUG.
 OWN_LOGGERS = ("api_core", "apps", "common", "django", "django_structlog")
 
-# Each alternative begins at the border of a word, so that a long line costs one pass.
+# Each alternative starts at a word boundary, so that long lines take linear time.
 _SECRET = re.compile(
     r"""
       (?<=://)[^\s/"'@]*+@                      # the credentials of a URL
@@ -62,9 +62,9 @@ structlog.configure(
 @receiver(signals.bind_extra_request_finished_metadata)
 @receiver(signals.bind_extra_request_failed_metadata)
 def add_user_id(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
-    """Add the user to the line of a request, if the request has loaded one.
+    """Log the user's id if the user is already loaded.
 
-    Loading one here would cost a query and, while the database is away, a time-out and the line.
+    Loading it here would cost a query, and fail while the database is unavailable.
     """
     user = getattr(request, "user", None)
     if not isinstance(user, LazyObject) or hasattr(request, "_cached_user"):
@@ -72,12 +72,12 @@ def add_user_id(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any)
 
 
 def remove_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Leave only what is safe of an exception, and replace what looks like a secret elsewhere."""
+    """Redact values that look like secrets, and data in exceptions (a structlog processor)."""
     return {name: _without_secrets(value) for name, value in event.items()}
 
 
 def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
-    """Do the first also for the arguments of a library's line (a filter of ``logging``)."""
+    """Remove data from exceptions among the arguments of a log record (a filter of ``logging``)."""
     if isinstance(record.args, tuple):
         record = copy.copy(record)
         record.args = tuple(
@@ -103,7 +103,7 @@ def _without_secrets(value: Any) -> Any:
 def log_uncaught(
     _type: type[BaseException], error: BaseException, _traceback: TracebackType | None
 ) -> None:
-    """Log what ends the process, in place of Python's own traceback."""
+    """Log an uncaught exception instead of printing a traceback."""
     if isinstance(error, KeyboardInterrupt):
         return
     logging.getLogger(__name__).critical("process_failed", exc_info=error)
@@ -114,7 +114,7 @@ def log_uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
 
 
 def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
-    """Return Django's ``LOGGING``: all of it to standard error, at ``level`` and above."""
+    """Return ``LOGGING``, which logs to standard error from ``level`` on."""
     renderers: list[Processor] = (
         [
             structlog.processors.ExceptionRenderer(lambda exc_info: format_traceback(exc_info[1])),
@@ -155,11 +155,11 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
         "root": {"handlers": ["console"], "level": max(level, logging.INFO)},
         "loggers": {
             **{name: {"level": level} for name in OWN_LOGGERS},
-            # Django and the servers configure these before, each with handlers of its own.
+            # The servers have configured these with handlers of their own.
             **{name: {"propagate": True} for name in ("gunicorn.error", "uvicorn")},
-            # At DEBUG it logs the headers of each WebSocket handshake, and so its token.
+            # At DEBUG it logs the headers of each WebSocket handshake, which contain the token.
             "uvicorn.error": {"level": max(level, logging.INFO)},
-            # django-structlog logs each request already.
+            # django-structlog logs requests.
             **{
                 name: {"level": "CRITICAL"}
                 for name in ("django.request", "django.server", "uvicorn.access")

@@ -1,4 +1,4 @@
-"""The service's addresses. The API's own are in ``apps.api.urls_v1``."""
+"""The root URLs. Those of the API are in ``apps.api.urls_v1``."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -8,7 +8,7 @@ from common.drf.errors import ApiNotFoundView
 from common.drf.schema import SchemaView, SwaggerView
 
 admin.site.site_header = admin.site.site_title = settings.SERVICE_NAME
-# There is no page at the root that the admin's "View site" could open.
+# No "View site" link: there is no page at the root.
 admin.site.site_url = None
 
 urlpatterns = [

@@ -1,4 +1,4 @@
-"""The WSGI application: all HTTP, under every server. ``gunicorn api_core.wsgi:application``."""
+"""The WSGI application, which serves HTTP under every server: ``gunicorn api_core.wsgi``."""
 
 import os
 

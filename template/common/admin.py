@@ -1,4 +1,4 @@
-"""What every ``ModelAdmin`` of this service shares."""
+"""Base classes for the admin."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,16 +12,16 @@ from django.db import DataError, ProgrammingError, models
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-# Twice what a time zone can add or take away: once for storing, once for showing.
+# Twice the largest offset of a time zone: the value is converted for storage and for display.
 _MARGIN = timedelta(days=2)
 _FIRST = datetime.min.replace(tzinfo=UTC) + _MARGIN
 _LAST = datetime.max.replace(tzinfo=UTC) - _MARGIN
 
 
 def validate_in_every_time_zone(value: datetime) -> None:
-    """Refuse what a conversion to another time zone would push out of the years 1 to 9999.
+    """Refuse values that another time zone would move out of the years 1 to 9999.
 
-    A database may store it, and every later attempt to read the row would fail.
+    Some databases store them, but rows that contain them cannot be read.
     """
     if not _FIRST <= value.replace(tzinfo=UTC) <= _LAST:
         raise ValidationError(_("This date is out of range."), code="out_of_range")
@@ -34,7 +34,7 @@ class SplitDateTimeField(forms.SplitDateTimeField):
 class ChangeList(main.ChangeList):
     @override
     def get_results(self, request: HttpRequest) -> None:
-        """Respond to a filter that the database refuses as to one that Django refuses."""
+        """Handle filters that the database refuses like those that Django refuses."""
         try:
             super().get_results(request)
         except (ArithmeticError, LookupError, ValueError, DataError, ProgrammingError) as error:
@@ -42,7 +42,7 @@ class ChangeList(main.ChangeList):
 
 
 class SafeInputMixin:
-    """Refuses dates and filters that Django lets through and the database does not."""
+    """Refuse dates and filters that are valid for Django, but not for the database."""
 
     formfield_overrides: ClassVar[Mapping[type[models.Field[Any, Any]], Mapping[str, Any]]] = {
         models.DateTimeField: {"form_class": SplitDateTimeField}

@@ -1,7 +1,7 @@
-"""One spelling for each mailbox.
+"""Normalise e-mail addresses: one spelling for each mailbox.
 
-Domains are IDNA 2008 A-labels (RFC 5891), because that is what mail servers look up. The rest is in
-lower case: no mail provider in use has two mailboxes that differ only in case.
+Domains become IDNA 2008 A-labels (RFC 5891), which mail servers look up. Local parts become lower
+case, because mail providers do not have mailboxes that differ only in case.
 """
 
 import re
@@ -18,9 +18,9 @@ _MAX_LOCAL_PART = 64
 
 
 def normalise_email(address: str) -> str:
-    """Return the one spelling of an address. Raises ``ValueError`` if it can never receive mail.
+    """Return the normalised address, or raise ``ValueError`` if it cannot receive e-mail.
 
-    White space around it does not count, as in the fields of forms and serializers.
+    Surrounding white space is removed, as in the fields of forms and serializers.
 
     >>> normalise_email("Bob@BÜCHER.example")
     'bob@xn--bcher-kva.example'
@@ -29,7 +29,7 @@ def normalise_email(address: str) -> str:
     if len(address) > MAX_LENGTH:
         raise ValueError("The address is too long.")
     local_part, _at, domain = address.rpartition("@")
-    if not local_part.isascii():  # before lower(), which turns some other characters into ASCII
+    if not local_part.isascii():  # before lower(), which converts some other characters to ASCII
         raise ValueError("The local part is not ASCII.")
     local_part = local_part.lower()
     if len(local_part) > _MAX_LOCAL_PART or not _LOCAL_PART.fullmatch(local_part):
@@ -37,7 +37,7 @@ def normalise_email(address: str) -> str:
     domain = idna.encode(domain, uts46=True, std3_rules=True).decode()
     top_level = domain.rpartition(".")[2]
     if domain.count(".") < 1 or not top_level or top_level.isdecimal():
-        raise ValueError("The domain is not one of the public DNS.")
+        raise ValueError("The domain is not a public one.")
     normalised = f"{local_part}@{domain}"
     if len(normalised) > MAX_LENGTH:
         raise ValueError("The address is too long.")

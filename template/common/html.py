@@ -1,18 +1,17 @@
-"""The HTML that people may write: one allow-list, made for e-mails."""
+"""Sanitise the HTML of e-mails by an allow-list."""
 
 import re
 from collections.abc import Mapping
 
 import nh3
 
-# No small, sub and sup: each one inside another is smaller still.
-TAGS = {
-    *("a", "b", "blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "hr", "i", "li"),
-    *("ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "u"),
-    "ul",
-}
+# Without small, sub and sup, because nested ones make text too small to read.
+_TEXT = {"a", "b", "br", "code", "em", "i", "s", "span", "strong", "u"}
+_BLOCKS = {"blockquote", "div", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "ul"}
+_TABLES = {"table", "tbody", "td", "th", "thead", "tr"}
+TAGS = _TEXT | _BLOCKS | _TABLES
 
-# Only values that leave text visible: absolute sizes that can be read, no negative distances.
+# Only values that cannot hide text: legible absolute sizes, no negative distances.
 _COLOUR = r"(?:#[0-9a-f]{3}|#[0-9a-f]{6}|rgb\(\d{1,3}, ?\d{1,3}, ?\d{1,3}\))"
 _DISTANCES = r"(?:auto|0|\d{1,2}px)(?: (?:auto|0|\d{1,2}px)){0,3}"
 STYLES = {
@@ -33,11 +32,11 @@ STYLES = {
     "vertical-align": r"baseline|top|middle|bottom",
     "width": r"100%",
 }
-# Of text on its background: https://www.w3.org/TR/WCAG22/#contrast-minimum
-_LEAST_CONTRAST = 4.5
+# https://www.w3.org/TR/WCAG22/#contrast-minimum
+_MINIMUM_CONTRAST = 4.5
 
-# As editors leave them: with spaces that do not break, percent signs of a URL, and the http://
-# that a link dialog puts before what it takes for a host name.
+# As editors write them: with non-breaking spaces, percent-encoded, or with the http:// that a link
+# dialog adds.
 _SPACE = r"(?:\s|&nbsp;|&#160;|%20|%C2%A0)*"
 _WRITTEN_PLACEHOLDER = re.compile(
     rf"(?:https?://)?(?:\{{\{{|%7B%7B){_SPACE}(\w+){_SPACE}(?:\}}\}}|%7D%7D)", re.IGNORECASE
@@ -49,14 +48,14 @@ def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
 
 
 def _visible_style(tag: str, style: str) -> str | None:
-    """Return the declarations of a style that cannot hide the text."""
+    """Return the allowed declarations, or None if there are none."""
     kept = {}
     for declaration in style.lower().split(";"):
         name, _colon, value = (part.strip() for part in declaration.partition(":"))
         if name in STYLES and re.fullmatch(STYLES[name], value, re.ASCII):
             kept[name] = value
-    # Links do not nest (but in a table inside of one), so a link's two colours are seen together.
-    # Any other element may have a background or a colour of the elements around it.
+    # Only a link may have colours, and only both together: links do not nest, so the contrast is
+    # known. The colours of other elements may combine with those of elements around them.
     if tag != "a" or not _is_legible(kept):
         kept = {name: value for name, value in kept.items() if not name.endswith("color")}
     return ";".join(f"{name}:{value}" for name, value in kept.items()) or None
@@ -66,7 +65,7 @@ def _is_legible(style: Mapping[str, str]) -> bool:
     if "color" not in style or "background-color" not in style:
         return False
     darker, lighter = sorted(_luminance(style[name]) for name in ("color", "background-color"))
-    return (lighter + 0.05) / (darker + 0.05) >= _LEAST_CONTRAST
+    return (lighter + 0.05) / (darker + 0.05) >= _MINIMUM_CONTRAST
 
 
 def _luminance(colour: str) -> float:
@@ -84,8 +83,7 @@ def _luminance(colour: str) -> float:
 
 
 def _filter_relative_url(url: str) -> str | None:
-    # An e-mail has no address that a path could be relative to. What has a placeholder stays:
-    # whether it may be there is for apps.communication.texts to say.
+    # Relative URLs do not work in e-mails. apps.communication.texts validates placeholders.
     return url.strip() if "{{" in url else None
 
 
@@ -100,8 +98,8 @@ _cleaner = nh3.Cleaner(
 
 
 def sanitise_html(html: str) -> str:
-    """Return the HTML without what could act or load something, and without styles that hide text.
+    """Remove everything that runs, loads something or hides text.
 
-    A placeholder (``{{ name }}``) stays, in the one way of writing it, as a link's address too.
+    Placeholders are kept, also as the address of a link, and normalised to ``{{ name }}``.
     """
     return _cleaner.clean(_WRITTEN_PLACEHOLDER.sub(r"{{ \1 }}", html)).strip()

@@ -1,8 +1,9 @@
-"""What django-tasks-db lacks here: a translated name, and a backend for development."""
+"""A translated name for django-tasks-db, and a task backend for development."""
 
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from django.tasks.backends.immediate import ImmediateBackend
 from django.utils.translation import gettext_lazy as _
 from django_tasks_db import DatabaseBackend
@@ -14,16 +15,25 @@ class TasksConfig(TasksAppConfig):
 
 
 class DevelopmentBackend(DatabaseBackend):
-    """Run a task immediately. One with ``run_after`` waits for ``db_worker``."""
+    """Run a task in this process after the commit. One with ``run_after`` waits for ``db_worker``."""
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
         self._immediate = ImmediateBackend(alias, params)
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
-        if task.run_after:
-            return super().enqueue(task, args, kwargs)
-        return self._immediate.enqueue(task, args, kwargs)
+        result: Any = super().enqueue(task, args, kwargs)
+        if not task.run_after:
+            transaction.on_commit(lambda: self._run(result))
+        return result
+
+    def _run(self, result: Any) -> None:
+        from django_tasks_db.models import DBTaskResult  # noqa: PLC0415 - apps are loaded first
+
+        # A worker that runs in another terminal may have taken the task.
+        waiting = DBTaskResult.objects.ready().filter(pk=result.id)
+        if waiting.delete()[0]:
+            self._immediate.enqueue(result.task, result.args, result.kwargs)
 
     async def aenqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         return await sync_to_async(self.enqueue)(task, args, kwargs)

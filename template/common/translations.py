@@ -1,4 +1,4 @@
-"""Compile translations: people edit .po files, Django reads .mo files."""
+"""Compile .po files to the .mo files that Django reads."""
 
 import os
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def compile_translations(folders: Iterable[Path]) -> None:
-    """Compile the catalogs in these ``locale`` folders that are newer than their .mo files."""
+    """Compile catalogs in ``locale`` folders if their .mo files are missing or older."""
     for folder in folders:
         for catalog in folder.glob("*/LC_MESSAGES/*.po"):
             compiled = catalog.with_suffix(".mo")
@@ -16,7 +16,7 @@ def compile_translations(folders: Iterable[Path]) -> None:
 
 
 def compile_catalog(catalog: Path, compiled: Path) -> None:
-    # Most starts compile nothing, and do not need Babel.
+    # Imported late, because Babel is rarely needed.
     from babel.messages.mofile import write_mo  # noqa: PLC0415
     from babel.messages.pofile import PoFileError, read_po  # noqa: PLC0415
 
@@ -26,13 +26,13 @@ def compile_catalog(catalog: Path, compiled: Path) -> None:
             write_mo(content, read_po(file, abort_invalid=True))
         except PoFileError as error:
             raise ValueError(f"{catalog}: {error}") from error
-    # Several processes may start at the same time, and each must read a whole file.
+    # Replaced atomically, because several processes may start at the same time.
     temporary = compiled.with_suffix(f".{os.getpid()}")
     try:
         temporary.write_bytes(content.getvalue())
         temporary.replace(compiled)
     except OSError as error:
-        if compiled.exists():  # from an image or a copy that did not keep the times of the files
+        if compiled.exists():  # in an image or a copy that did not preserve modification times
             return
         raise ValueError(
             f"{compiled} cannot be written ({error.strerror}). Run `python manage.py check` when the"

@@ -1,12 +1,15 @@
-"""Exits with 0 when the server in this container answers, for Docker's HEALTHCHECK.
+"""Exit with 0 if the server in this container responds, for Docker's HEALTHCHECK.
 
-It asks what liveness probes ask, and not whether the database answers too: a restart does
-not bring a database back.
+It requests liveness, not readiness: a restart does not bring a database back.
 """
 
 import os
 import sys
 from http.client import HTTPConnection
+
+from dotenv import load_dotenv
+
+load_dotenv(interpolate=False)
 
 # Any other Host header is refused; ".example.com" stands for each name under it.
 host = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost").split(",")[0].strip()

@@ -54,7 +54,7 @@ def render(service: Service, html: str) -> dict[str, str]:
         '<a href="{{ reset_url }}.evil.example">x</a>',
     ],
 )
-def test_a_link_is_not_given_to_another_server(
+def test_a_link_placeholder_is_not_sent_to_another_server(
     live_server: Server, editor: AdminSite, html: str
 ) -> None:
     page = editor.post("communication/emailtemplate/add/", **text(html))
@@ -78,7 +78,7 @@ def test_hidden_text_is_shown(sqlite_service: Service, style: str) -> None:
 
 
 # https://github.com/Ark-Aak/cp-oauth/issues/20: markup of an administrator in every e-mail.
-def test_markup_that_acts_is_not_sent(sqlite_service: Service) -> None:
+def test_active_content_is_not_sent(sqlite_service: Service) -> None:
     html = '<img src=x onerror="alert(1)"><script>x</script><a href="{{ reset_url }}">x</a>'
     rendered = render(sqlite_service, html)
     assert rendered["subject"] == "Ours"

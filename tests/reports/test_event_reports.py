@@ -1,4 +1,4 @@
-"""Event sync as other teams run it, against a server that answers as SQS does."""
+"""Event sync in situations that other teams reported, with moto's server."""
 
 import json
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ def running(folder: Path, sqs: Sqs) -> Iterator[Service]:
 
 @pytest.fixture
 def service(running: Service, sqs: Sqs) -> Service:
-    """The service without an event, in its database or its queue."""
+    """The service without events in its database and its queue."""
     running.shell(CLEAR)
     sqs.take_all(running.variables["SQS_QUEUE_URL"])
     return running
@@ -114,15 +114,15 @@ def sent_ids(service: Service, sqs: Sqs) -> list[int]:
     return [body["data"]["obj_data"]["event_id"] for body in bodies]
 
 
-def test_a_backlog_of_one_object_leaves_in_its_order(service: Service, sqs: Sqs) -> None:
-    """https://github.com/timgit/pg-boss/pull/849: a claim's cost was quadratic in a key's depth."""
+def test_a_backlog_of_one_object_is_sent_in_order(service: Service, sqs: Sqs) -> None:
+    """https://github.com/timgit/pg-boss/pull/849: the cost of a claim was quadratic in the number of events of a key."""
     ids = service.shell(PRODUCE.format(data={"id": 1}, count=200))
     assert service.manage("event_sync_relay", "--once") == "200 sent\n"
     assert sent_ids(service, sqs) == ids
 
 
 def test_events_without_an_id_do_not_wait_for_a_dead_one(service: Service, sqs: Sqs) -> None:
-    """https://github.com/timgit/pg-boss/pull/849, and the example of our own documentation."""
+    """https://github.com/timgit/pg-boss/pull/849, and the example of our documentation."""
     ids = service.shell(PRODUCE.format(data={"name": "Ana"}, count=20))
     service.shell(
         "from apps.event_sync.models import EventSync\n"
@@ -132,8 +132,8 @@ def test_events_without_an_id_do_not_wait_for_a_dead_one(service: Service, sqs: 
     assert sorted(sent_ids(service, sqs)) == ids[1:]
 
 
-def test_events_of_before_this_release_leave_in_their_order(service: Service, sqs: Sqs) -> None:
-    """Those without an id all had the type as their object."""
+def test_events_from_an_older_release_are_sent_in_order(service: Service, sqs: Sqs) -> None:
+    """In older releases, the object of events without an id was their type."""
     ids = service.shell(PRODUCE.format(data={}, count=30))
     service.shell(
         "from apps.event_sync.models import EventSync\nEventSync.objects.update(obj_key='greeting')"
@@ -165,8 +165,8 @@ def test_the_region_of_the_queue_is_used_unless_another_is_set(service: Service)
             service.manage(*check, **environment | variables)
 
 
-def test_a_relay_names_the_error_and_the_regions(service: Service) -> None:
-    """https://github.com/HexmosTech/aws_sqs_consumer_python/issues/3: a queue that does exist."""
+def test_the_relay_prints_the_error_and_the_regions(service: Service) -> None:
+    """https://github.com/HexmosTech/aws_sqs_consumer_python/issues/3: an existing queue was reported as missing."""
     service.shell(PRODUCE.format(data={"id": 1}, count=1))
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/nowhere"
     with pytest.raises(pytest.fail.Exception) as raised:
@@ -176,8 +176,8 @@ def test_a_relay_names_the_error_and_the_regions(service: Service) -> None:
     assert "is in eu-west-1, but AWS_DEFAULT_REGION (or AWS_REGION) is us-east-1" in message
 
 
-def test_setup_creates_nothing_without_an_answer(service: Service, sqs: Sqs) -> None:
-    """https://github.com/localstack/localstack/issues/5703: queues in another place than meant."""
+def test_setup_creates_nothing_unless_confirmed(service: Service, sqs: Sqs) -> None:
+    """https://github.com/localstack/localstack/issues/5703: queues were created in the wrong account."""
     with pytest.raises(pytest.fail.Exception) as raised:
         service.manage("event_sync_setup", "unasked")
     for line in (f"Endpoint: {sqs.address}", "Account: 123456789012", "Region: us-east-1"):
@@ -190,7 +190,7 @@ def test_setup_creates_nothing_without_an_answer(service: Service, sqs: Sqs) -> 
 
 @pytest.fixture(scope="module")
 def routed(running: Service, folder: Path) -> Iterator[Server]:
-    """The same service with its events in a second database."""
+    """The service with its events in a second database."""
     variables = running.variables | {
         "DJANGO_SETTINGS_MODULE": "api_core.settings.two_databases",
         "APP_KEY": APP_KEY,
@@ -212,8 +212,8 @@ def ask(service: Service, code: str) -> Any:
     return json.loads(service.manage("shell", "--verbosity=0", "-c", code))
 
 
-def test_events_in_a_database_of_their_own(routed: Server, sqs: Sqs) -> None:
-    """https://docs.djangoproject.com/en/stable/topics/db/transactions/: atomic() is of one database."""
+def test_events_can_be_in_a_separate_database(routed: Server, sqs: Sqs) -> None:
+    """https://docs.djangoproject.com/en/stable/topics/db/transactions/: atomic() covers one database."""
     service = routed.service
     first, second = ask(service, PRODUCE.format(data={"id": 1}, count=2))
     assert service.manage("event_sync_status").startswith("pending: 2\n")

@@ -2,7 +2,7 @@ from django.db import models
 
 
 class CacheEntry(models.Model):
-    """The table of Django's database cache, here so that ``migrate`` creates it.
+    """The table of Django's database cache, as a model so that ``migrate`` creates it.
 
     https://docs.djangoproject.com/en/6.1/topics/cache/#database-caching
     """

@@ -27,7 +27,7 @@ from apps.communication.texts import Text
 from apps.communication.widgets import SummernoteEditor
 from common.admin import SafeInputMixin
 
-# The editor and the e-mail itself style their elements one by one. Scripts stay forbidden.
+# The editor and the e-mails use inline styles. Inline scripts remain forbidden.
 _EDITOR_CSP: dict[str, Any] = {
     **settings.SECURE_CSP,
     "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
@@ -37,7 +37,7 @@ INLINE_STYLES = method_decorator(csp_override(_EDITOR_CSP))
 
 @admin.register(Email)
 class EmailAdmin(SafeInputMixin, admin.ModelAdmin[Email]):
-    """The queue and delivery log: to be read, and to send something again."""
+    """The delivery log, read-only, with an action to send e-mails again."""
 
     list_display = ("created_at", "state", "to", "kind", "attempts", "error", "next_attempt_at")
     list_display_links = ("created_at", "to")
@@ -134,7 +134,7 @@ class EmailTemplateAdmin(SafeInputMixin, admin.ModelAdmin[EmailTemplate]):
 
     @override
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Start a new template from the text that ships."""
+        """Start a new template with the built-in text."""
         initial = {name: request.GET.get(name, "") for name in ("kind", "language")}
         try:
             kind = get_kind(initial["kind"])
@@ -148,7 +148,7 @@ class EmailTemplateAdmin(SafeInputMixin, admin.ModelAdmin[EmailTemplate]):
 
     @INLINE_STYLES
     def preview_view(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
-        """Show a template with its kind's sample values: as stored, or as posted by its form."""
+        """Show a stored template, or one posted by the form, with sample values."""
         template = None if pk is None else get_object_or_404(EmailTemplate, pk=pk)
         if not self._may_preview(request, template):
             raise PermissionDenied
@@ -177,7 +177,7 @@ class EmailTemplateAdmin(SafeInputMixin, admin.ModelAdmin[EmailTemplate]):
         return self.has_view_or_change_permission(request, template)
 
     def _choose_view(self, request: HttpRequest) -> HttpResponse:
-        """Offer every kind in every language; one that was rewritten before is opened."""
+        """List every kind in every language, with a link to add or change its template."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         written = {(row.kind, row.language): row.pk for row in EmailTemplate.objects.all()}
@@ -202,7 +202,7 @@ class EmailTemplateAdmin(SafeInputMixin, admin.ModelAdmin[EmailTemplate]):
 
 def _errors_of(template: EmailTemplate) -> dict[str, list[str]]:
     try:
-        template.full_clean(validate_unique=False, validate_constraints=False)
+        template.full_clean()
     except ValidationError as error:
         return error.message_dict
     return {}

@@ -1,4 +1,4 @@
-"""The languages that e-mails are written in: those of ``settings.LANGUAGES``."""
+"""Languages of e-mails: those of ``settings.LANGUAGES``."""
 
 from django.conf import settings
 from django.utils import translation
@@ -8,7 +8,7 @@ LAST_RESORT = "en"
 
 
 def supported_language(code: str | None) -> str:
-    """Return the nearest language of the service: ``pt`` is ``pt-br``; unknown, its default."""
+    """Return the closest language of the service, such as ``pt-br`` for ``pt``, or its default."""
     try:
         return translation.get_supported_language_variant((code or "").lower())
     except LookupError:
@@ -16,7 +16,7 @@ def supported_language(code: str | None) -> str:
 
 
 def fallback_languages(code: str) -> list[str]:
-    """Return the languages to look for a text in, the best first."""
+    """Return the languages in which to look for a text, in order of preference."""
     chain = [supported_language(code), supported_language(settings.LANGUAGE_CODE), LAST_RESORT]
     return list(dict.fromkeys(chain))
 

@@ -15,14 +15,14 @@ from common.html import sanitise_html
 
 class EmailQuerySet(models.QuerySet["Email"]):
     def due(self, at: datetime) -> "EmailQuerySet":
-        """Return what is to be sent by then, and what a worker that died was sending."""
+        """Return e-mails to be sent by then, including those of killed workers."""
         return self.filter(state__in=Email.WAITING, next_attempt_at__lte=at)
 
 
 class Email(models.Model):
-    """One e-mail to one address: the queue until it is sent, the delivery log from then on.
+    """An e-mail to one address: an entry of the delivery log.
 
-    It holds no text, for the text holds tokens: ``context`` is what the text is made of.
+    It contains the arguments of its kind (``context``) and not its text, which may contain a token.
     """
 
     class State(models.TextChoices):
@@ -70,7 +70,7 @@ class Email(models.Model):
 
 
 class EmailTemplate(models.Model):
-    """The text of a kind of e-mail as an administrator wrote it, in place of the shipped one."""
+    """An administrator's text for a kind of e-mail. It replaces the built-in one."""
 
     kind = models.CharField(_("kind"), max_length=100, choices=kind_choices)
     language = models.CharField(_("language"), max_length=10, choices=language_choices)
@@ -101,12 +101,12 @@ class EmailTemplate(models.Model):
         super().save(*args, update_fields=update_fields, **kwargs)
 
     def clean(self) -> None:
-        """Refuse a text that could not be sent, and name what is wrong with it."""
+        """Reject a text that cannot be sent, with a message for each field."""
         self.html = sanitise_html(self.html)
         try:
             kind = get_kind(self.kind)
         except UnknownEmailKindError:
-            return  # The field says so already.
+            return  # The field has an error already.
         errors = texts.find_errors(kind, self.subject, self.html)
         if errors:
             raise ValidationError(errors)

@@ -1,11 +1,9 @@
-"""The text part of an e-mail, made from its HTML."""
+"""Convert the HTML of an e-mail to plain text."""
 
 import re
 from html.parser import HTMLParser
 
-_BLOCKS = {
-    *("blockquote", "div", "h1", "h2", "h3", "h4", "hr", "ol", "p", "pre", "table", "ul"),
-}
+_BLOCKS = {"blockquote", "div", "h1", "h2", "h3", "h4", "hr", "ol", "p", "pre", "table", "ul"}
 _LINES = {"br", "li", "tr"}
 
 
@@ -49,10 +47,10 @@ class _PlainText(HTMLParser):
 
 
 def html_to_text(html: str) -> str:
-    """Return sanitised HTML as plain text; a link is its words and its full address.
+    """Convert sanitised HTML to plain text. A link becomes its text and its full URL.
 
-    The address stands in angle brackets (RFC 3986, appendix C), so that no mail program takes the
-    full stop behind it for a part of it.
+    The URL is in angle brackets (RFC 3986, appendix C), so that mail programs do not treat the full
+    stop after it as a part of it.
     """
     parser = _PlainText()
     parser.feed(html)

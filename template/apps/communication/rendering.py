@@ -1,4 +1,4 @@
-"""From a kind of e-mail and its values to what is sent: subject, HTML, plain text."""
+"""Render an e-mail: subject, HTML and plain text."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class RenderedEmail(NamedTuple):
 
 
 def render_email(kind: EmailKind, language: str, values: Mapping[str, object]) -> RenderedEmail:
-    """Render the kind's text in this language, or in the nearest that has one."""
+    """Render the text of a kind in this language, or in a fallback language."""
     for candidate in fallback_languages(language):
         text = _override(kind, candidate) or texts.shipped_text(kind, candidate)
         if text is not None:
@@ -38,7 +38,7 @@ def render_email(kind: EmailKind, language: str, values: Mapping[str, object]) -
 
 
 def render_text(text: Text, language: str, values: Mapping[str, object]) -> RenderedEmail:
-    """Render one given text."""
+    """Render a text."""
     subject = texts.fill_subject(text.subject, values)
     content = texts.fill_html(text.html, values)
     with translation.override(language):
@@ -47,12 +47,14 @@ def render_text(text: Text, language: str, values: Mapping[str, object]) -> Rend
         html = render_to_string(
             "communication/email/layout.html",
             {
+                "service_name": settings.SERVICE_NAME,
                 "subject": subject,
                 "content": mark_safe(content),  # noqa: S308 - sanitised by fill_html
                 "footer": footer,
             },
         )
-    return RenderedEmail(subject, html, f"{html_to_text(content)}\n-- \n{footer}\n")
+    plain = f"{settings.SERVICE_NAME}\n\n{html_to_text(content)}\n-- \n{footer}\n"
+    return RenderedEmail(subject, html, plain)
 
 
 def _override(kind: EmailKind, language: str) -> Text | None:
@@ -63,7 +65,7 @@ def _override(kind: EmailKind, language: str) -> Text | None:
         return None
     html = sanitise_html(template.html)
     if errors := texts.find_errors(kind, template.subject, html):
-        # The kind or our rules have changed since. A text that works beats one that is one's own.
+        # The kind or the rules have changed since it was saved. The built-in text is sent instead.
         logger.error("email_template_unusable", template=str(template), fields=list(errors))
         return None
     return Text(template.subject, html)

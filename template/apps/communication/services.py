@@ -10,13 +10,13 @@ from django.utils import timezone, translation
 from apps.communication.kinds import get_kind
 from apps.communication.languages import supported_language
 from apps.communication.models import Email
-from apps.communication.tasks import wake_up
+from apps.communication.tasks import enqueue_delivery
 
 
 def queue_email(
     kind: str, *, to: str, context: dict[str, object], language: str | None = None
 ) -> Email:
-    """Store an e-mail in the current transaction, and send it after that commits.
+    """Store an e-mail and its task in the current transaction: if that is rolled back, nothing is sent.
 
     ``context`` contains the arguments of the kind's function, as JSON: ids, never a token.
     ``language`` defaults to the active one. Raises ``UnknownEmailKindError``, and ``TypeError`` or
@@ -24,20 +24,24 @@ def queue_email(
     """
     inspect.signature(get_kind(kind).values).bind(**context)
     json.dumps(context, allow_nan=False)
-    email = Email.objects.create(
-        kind=kind,
-        to=to,
-        context=context,
-        language=supported_language(language or translation.get_language()),
-    )
-    # robust: the row is stored, so a request does not fail if the task cannot be enqueued.
-    transaction.on_commit(wake_up, robust=True)
+    with transaction.atomic():
+        email = Email.objects.create(
+            kind=kind,
+            to=to,
+            context=context,
+            language=supported_language(language or translation.get_language()),
+        )
+        enqueue_delivery(email)
     return email
 
 
 def requeue_emails(emails: QuerySet[Email]) -> int:
     """Make e-mails due now, with all attempts, and return their number. Skip those being sent."""
-    idle = emails.exclude(state=Email.State.SENDING)
-    count = idle.update(state=Email.State.QUEUED, attempts=0, next_attempt_at=timezone.now())
-    transaction.on_commit(wake_up, robust=True)
-    return count
+    with transaction.atomic():
+        idle = list(emails.exclude(state=Email.State.SENDING).select_for_update())
+        for email in idle:
+            email.state, email.attempts = Email.State.QUEUED, 0
+            email.next_attempt_at = timezone.now()
+            email.save(update_fields=["state", "attempts", "next_attempt_at"])
+            enqueue_delivery(email)
+    return len(idle)

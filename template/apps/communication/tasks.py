@@ -1,18 +1,16 @@
-"""Send the e-mails that are due.
+"""Deliver e-mails. A task for each e-mail is the queue; the table of e-mails is the delivery log.
 
-The table of e-mails is the queue, and a task makes a worker look at it: losing one, or running one
-too many, does no harm. Delivery is at least once, as in SMTP itself: if a worker dies after the
-server has accepted an e-mail and before that is recorded, the e-mail is sent again.
+Delivery is at least once, as in SMTP itself: if a worker is killed after the server has accepted an
+e-mail and before that is recorded, the e-mail is sent again.
 """
 
 import smtplib
 from collections import Counter
-from contextlib import closing, suppress
 from datetime import datetime, timedelta
 
 from django.core.mail import EmailMultiAlternatives, mailers
-from django.db.models import F
-from django.tasks import task, task_backends
+from django.db import transaction
+from django.tasks import task
 from django.utils import timezone, translation
 from structlog import get_logger
 
@@ -24,74 +22,80 @@ from common.email_addresses import normalise_email
 
 logger = get_logger(__name__)
 
-# How long a worker may take for one e-mail before another one sends it. Far more than a silent SMTP
-# server costs: the mailer's time-out, for each of a dozen commands.
-LEASE = timedelta(minutes=10)
+# How long an attempt can take. A silent SMTP server costs less: the mailer's time-out of 10 seconds,
+# for each of a dozen commands.
+LEASE = timedelta(minutes=3)
 
-# Seconds. The waits double from a minute to 6 hours, and all attempts take about two days.
-MAX_ATTEMPTS = 20
-FIRST_WAIT = 60
+# Seconds. The waits double from FIRST_WAIT, and all attempts take more than two days.
+MAX_ATTEMPTS = 24
+FIRST_WAIT = 4 * 60
 LONGEST_WAIT = 6 * 60 * 60
 
 
 @task
+def deliver_email(email_id: int) -> str | None:
+    """Try to send an e-mail if it is due, and return its new state."""
+    email = _claim(email_id)
+    return _attempt(email) if email else None
+
+
+@task
 def send_due_emails() -> dict[str, int]:
-    """Send the due e-mails one by one, and return the number of e-mails by their new state.
+    """Send all due e-mails, and return the number of e-mails by their new state.
 
-    Several workers can run this at the same time. No transaction is open during SMTP.
+    Only needed without a worker, and for tasks that a previous release has enqueued.
     """
-    states: Counter[str] = Counter()
-    watched_until = timezone.now()
-    with closing(_Connection()) as connection:
-        while email := _claim_next():
-            now = timezone.now()
-            if now + LEASE > watched_until:
-                # If this worker is killed, another one takes over then.
-                watched_until = now + 2 * LEASE
-                wake_up(watched_until)
-            states[_attempt(email, connection)] += 1
-    return states
+    due = Email.objects.due(timezone.now()).order_by("next_attempt_at")
+    states = [deliver_email.call(pk) for pk in due.values_list("pk", flat=True)]
+    return Counter(state for state in states if state)
 
 
-def wake_up(at: datetime | None = None) -> None:
-    """Let a worker look at the table, now or at a given time."""
-    if at is None:
-        send_due_emails.enqueue()
-    elif task_backends[send_due_emails.backend].supports_defer:
-        send_due_emails.using(run_after=at).enqueue()
+def enqueue_delivery(email: Email) -> None:
+    """Enqueue a task for now, and one for the case that the worker of the first one is killed."""
+    deliver_email.enqueue(email.pk)
+    _enqueue_later(email, timezone.now() + LEASE)
 
 
-def _claim_next() -> Email | None:
-    """Claim one due e-mail for the time of a lease. Return None if nothing is due.
+def _enqueue_later(email: Email, at: datetime) -> None:
+    # The lower priority lets new tasks pass the retries of a long outage.
+    deliver_email.using(run_after=at, priority=-1).enqueue(email.pk)
 
-    With a conditional UPDATE, only one of two workers that have read the same row changes it. The
-    attempt is counted here, so that an e-mail that kills its worker fails in the end too.
+
+def _claim(email_id: int) -> Email | None:
+    """Return the e-mail if it is due, for this worker only.
+
+    Enqueues the next task first, because django-tasks-db does not run the task of a killed worker
+    again.
     """
-    while True:
-        now = timezone.now()
-        email = Email.objects.due(now).order_by("next_attempt_at").first()
+    with transaction.atomic():
+        waiting = Email.objects.select_for_update().filter(state__in=Email.WAITING)
+        email = waiting.filter(pk=email_id).first()
         if email is None:
             return None
-        lease = now + LEASE
-        claimed = Email.objects.filter(
-            pk=email.pk, state=email.state, next_attempt_at=email.next_attempt_at
-        ).update(state=Email.State.SENDING, attempts=F("attempts") + 1, next_attempt_at=lease)
-        if claimed:
-            email.state, email.next_attempt_at = Email.State.SENDING, lease
-            email.attempts += 1
-            return email
+        now = timezone.now()
+        due_at = email.next_attempt_at or now
+        if due_at > now:
+            _enqueue_later(email, due_at)
+            return None
+        email.state, email.next_attempt_at = Email.State.SENDING, now + LEASE
+        email.attempts += 1
+        email.save(update_fields=["state", "next_attempt_at", "attempts"])
+        _enqueue_later(email, email.next_attempt_at)
+    return email
 
 
-def _attempt(email: Email, connection: "_Connection") -> Email.State:
+def _attempt(email: Email) -> Email.State:
     """Try to send a claimed e-mail, and record the result."""
+    if email.attempts > MAX_ATTEMPTS:
+        return _record(email, Email.State.FAILED, last_error="Every attempt was interrupted.")
     try:
         message = _build(email)
-    except Exception as error:  # noqa: BLE001 - the other e-mails must be sent
+    except Exception as error:  # noqa: BLE001 - the next release may fix it
         return _record_failure(email, error, permanent=False)
     if message is None:
         return _record(email, Email.State.SKIPPED)
     try:
-        connection.send(message)
+        _send(message)
     except Exception as error:  # noqa: BLE001
         return _record_failure(email, error, permanent=_is_permanent(error))
     return _record(
@@ -117,6 +121,12 @@ def _build(email: Email) -> EmailMultiAlternatives | None:
     return message
 
 
+def _send(message: EmailMultiAlternatives) -> None:
+    message.to = [normalise_email(address) for address in message.to]
+    with mailers["default"] as mailer:
+        mailer.send_messages([message])
+
+
 def _record_failure(email: Email, error: Exception, *, permanent: bool) -> Email.State:
     logger.warning(
         "email_not_sent",
@@ -130,9 +140,9 @@ def _record_failure(email: Email, error: Exception, *, permanent: bool) -> Email
         return _record(email, Email.State.FAILED, last_error=last_error)
     wait = backoff(email.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
     next_attempt_at = timezone.now() + timedelta(seconds=wait)
-    _record(email, Email.State.QUEUED, last_error=last_error, next_attempt_at=next_attempt_at)
-    wake_up(next_attempt_at)
-    return Email.State.QUEUED
+    return _record(
+        email, Email.State.QUEUED, last_error=last_error, next_attempt_at=next_attempt_at
+    )
 
 
 def _record(
@@ -158,33 +168,3 @@ def _is_permanent(error: Exception) -> bool:
         )
     # An invalid address or header. An invalid certificate is a ValueError as well.
     return isinstance(error, ValueError) and not isinstance(error, OSError)
-
-
-class _Connection:
-    """A connection to the mail server for a whole run, opened for the first e-mail."""
-
-    def __init__(self) -> None:
-        self._mailer = mailers["default"]
-        self._outage: OSError | None = None
-
-    def send(self, message: EmailMultiAlternatives) -> None:
-        message.to = [normalise_email(address) for address in message.to]
-        if self._outage is not None:
-            # One time-out a run is enough: the other e-mails are retried later.
-            raise self._outage
-        try:
-            self._mailer.open()
-        except OSError as error:  # smtplib's errors are OSErrors
-            self._outage = error
-            raise
-        try:
-            self._mailer.send_messages([message])
-        except Exception:
-            # The state of the connection is unknown: the next e-mail opens a new one.
-            self.close()
-            raise
-
-    def close(self) -> None:
-        # The results are recorded, so an error here has no effect.
-        with suppress(OSError):
-            self._mailer.close()

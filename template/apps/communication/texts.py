@@ -1,7 +1,7 @@
-"""Texts with placeholders, the same for those that ship and those that administrators write.
+"""Texts with placeholders, built in or written by administrators.
 
-``{{ name }}`` is replaced and nothing else is: no text is ever given to Django's template
-engine, which would run what an administrator writes (server-side template injection).
+Only ``{{ name }}`` is replaced. Texts are never passed to Django's template engine, which would
+execute what an administrator has written (server-side template injection).
 """
 
 import re
@@ -20,7 +20,7 @@ from common.html import sanitise_html
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LINK = re.compile(r"\{\{\s*(\w+_url)\s*\}\}")
-# What may come before a link in running text, so that no mail program joins it to a word.
+# Text that may precede a link, so that no mail program joins the link to a word.
 _BEFORE_A_LINK = re.compile(r"(?:^|[\s<])[(\[\"'“‘«]*$")
 _TEMPLATE_SYNTAX = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
 _SHIPPED = re.compile(r"\s*<title>(?P<subject>[^<]+)</title>(?P<html>.+)", re.DOTALL)
@@ -34,7 +34,7 @@ class Text(NamedTuple):
 
 
 def shipped_text(kind: EmailKind, language: str) -> Text | None:
-    """Return the text that comes with the app, or None where there is none in this language."""
+    """Return the built-in text, or None if there is none in this language."""
     name = f"communication/email/{kind.name}/{language}.html"
     try:
         source = Engine.get_default().get_template(name).source
@@ -42,12 +42,14 @@ def shipped_text(kind: EmailKind, language: str) -> Text | None:
         return None
     match = _SHIPPED.fullmatch(source)
     if match is None:
-        raise ValueError(f"{name} has no <title>, which is the subject, or no text below it.")
+        raise ValueError(
+            f"{name} must contain a <title>, which is the subject, and a text below it."
+        )
     return Text(match["subject"].strip(), sanitise_html(match["html"]))
 
 
 def find_errors(kind: EmailKind, subject: str, html: str) -> dict[str, list[ValidationError]]:
-    """Return what is wrong with a text of this kind, by field; nothing if it can be sent."""
+    """Return the validation errors of a text of this kind, by field."""
     errors: dict[str, list[ValidationError]] = {}
     used: set[str] = set()
     for field, text in (("subject", subject), ("html", html)):
@@ -92,10 +94,10 @@ class _Attributes(HTMLParser):
 
 
 def _misplaced(html: str) -> set[str]:
-    """Return the placeholders whose value could reach the server of another address.
+    """Return the placeholders whose value could be sent to another server.
 
-    That is ``<a href="https://example.com/?{{ reset_url }}">``, and the same as text, of which
-    mail programs make a link.
+    Examples are ``<a href="https://example.com/?{{ reset_url }}">`` and the same URL as text, which
+    mail programs turn into a link.
     """
     attributes = _Attributes()
     attributes.feed(html)
@@ -108,23 +110,23 @@ def _misplaced(html: str) -> set[str]:
 
 
 def fill_subject(subject: str, values: Mapping[str, object]) -> str:
-    """Return the subject on one line, whatever the values hold: a line break ends a header."""
+    """Return the subject with its values, on one line: a line break would end the header."""
     filled = _PLACEHOLDER.sub(lambda match: str(values[match[1]]), subject)
     return " ".join(filled.split())[:255]
 
 
 def fill_html(html: str, values: Mapping[str, object]) -> str:
-    """Return safe HTML with the values in it."""
+    """Return sanitised HTML with the values filled in."""
 
     def value_of(match: re.Match[str]) -> str:
         name, value = match[1], str(values[match[1]])
         return escape(value if name.endswith("_url") else _not_a_link(value))
 
-    # After filling in: a value may have become a link's address.
+    # A value may have become the URL of a link.
     return sanitise_html(_PLACEHOLDER.sub(value_of, html))
 
 
 def _not_a_link(value: str) -> str:
-    # Mail programs make links of what looks like one. A stranger who signs up with the victim's
-    # address and an advertisement for a name would send it in ours.
+    # Mail programs turn text that looks like a URL into a link. Without this, someone could sign up
+    # with another person's address and an advertisement as the name, and our e-mail would contain it.
     return _LINK_LIKE.sub(lambda match: match[0] + ZERO_WIDTH_SPACE, value)

@@ -9,11 +9,11 @@ from common.html import sanitise_html
 
 
 class SummernoteEditor(forms.Textarea):
-    """Summernote from the files of django-summernote, started by a script of ours.
+    """The Summernote editor, with the static files of django-summernote and a script of our own.
 
-    The package's own widget is not used: its editor page reflects what is in the URL, its upload
-    asks nobody to log in, and its scripts come from other people's servers. Here the editor
-    stands in the admin's page, with the admin's jQuery, and takes no images.
+    The package's widget is not used: its editor page has a reflected XSS, its upload needs no login,
+    and its scripts come from a CDN. This editor is part of the admin's page, uses the admin's
+    jQuery, and accepts no images.
     """
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
@@ -28,11 +28,11 @@ class SummernoteEditor(forms.Textarea):
         return super().get_context(name, value, {**(attrs or {}), "data-language": self.locale})
 
     def format_value(self, value: Any) -> str | None:
-        # What was stored by other means, or comes back from a form that was refused.
+        # It may have been stored by other means, or come from a rejected form.
         return None if value is None else sanitise_html(str(value))
 
     def use_required_attribute(self, initial: Any) -> bool:
-        # The editor hides the textarea, and a browser cannot point at what is hidden.
+        # The editor hides the textarea, and browsers cannot show an error at a hidden field.
         return False
 
     @property
@@ -42,7 +42,7 @@ class SummernoteEditor(forms.Textarea):
             css={"all": ["summernote/summernote-lite.min.css", "communication/editor.css"]},
             js=[
                 f"admin/js/vendor/jquery/jquery{extra}.js",
-                # Before jquery.init.js, which takes away the global jQuery that this looks for.
+                # Before jquery.init.js, which removes the global jQuery that Summernote needs.
                 "summernote/summernote-lite.min.js",
                 f"summernote/lang/summernote-{self.locale}.min.js",
                 "admin/js/jquery.init.js",

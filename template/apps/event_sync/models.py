@@ -81,8 +81,8 @@ class EventSync(models.Model):
         verbose_name_plural = _("events")
         ordering = ("-pk",)
         indexes = (
-            # The conditions compare with no value: with one, SQLite uses the index only for queries
-            # that contain the same constant.
+            # The conditions compare with no value: with one, a database may use the index only for
+            # queries that contain the same constant.
             #
             # Due events, in the order of the claims.
             models.Index(

@@ -1,4 +1,4 @@
-"""The admin site is a second way in: limits, events and notices are those of the API."""
+"""Users and groups in the admin site, with the rate limits, log events and notices of the API."""
 
 from collections.abc import Sequence
 from typing import Any, override
@@ -24,13 +24,13 @@ admin.site.login_form = AdminLoginForm
 admin.site.password_change_form = OwnPasswordForm
 admin.site.unregister(Group)
 
-# Whoever may change these can give themselves every permission.
+# Permission to change these is permission to do everything.
 PRIVILEGES = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 @admin.register(Group)
 class GroupAdmin(SafeInputMixin, DjangoGroupAdmin):
-    """Only superusers may change what the members of a group may do."""
+    """Groups, which only superusers can change."""
 
     @override
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -47,7 +47,7 @@ class GroupAdmin(SafeInputMixin, DjangoGroupAdmin):
 
 @admin.register(User)
 class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
-    """Only superusers may change privileges, and the accounts of staff."""
+    """Users. Only superusers can change privileges and the accounts of staff."""
 
     form = UserForm
     change_password_form = SetPasswordForm
@@ -96,11 +96,11 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
 
     @override
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and _may_manage(request, obj)
+        return super().has_change_permission(request, obj) and _can_manage(request, obj)
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and _may_manage(request, obj)
+        return super().has_delete_permission(request, obj) and _can_manage(request, obj)
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
         super().save_model(request, obj, form, change)
         if old_email and old_email != obj.email:
             services.end_sessions(obj)
-            services.report_new_email(obj, old_email=old_email)
+            services.notify_email_changed(obj, old_email=old_email)
 
     @admin.action(
         description=_("End all sessions"),
@@ -147,5 +147,5 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
         self.message_user(request, message % {"count": count}, messages.SUCCESS)
 
 
-def _may_manage(request: HttpRequest, user: User | None) -> bool:
+def _can_manage(request: HttpRequest, user: User | None) -> bool:
     return user is None or request.user.is_superuser or not (user.is_staff or user.is_superuser)

@@ -9,7 +9,7 @@ from apps.user.models import User
 
 
 class EvenTimeBackend(ModelBackend):
-    """Let a failed login take the same time for every address. OWASP ASVS 5.0: 6.3.8.
+    """Make a failed login take the same time for every address. OWASP ASVS 5.0: 6.3.8.
 
     Django runs the hasher of the account's password, and the preferred one for an unknown account.
     While some passwords still have an older hasher, each failed login runs every hasher in use.
@@ -36,7 +36,7 @@ def _run_other_hashers(email: str, password: str) -> None:
     encoded = User.objects.filter(email=email).values_list("password", flat=True).first() or ""
     preferred, *older = get_hashers()
     tried = encoded.partition("$")[0]
-    # The partial index user_older_hasher is for this, if the database can use one here.
+    # Uses the partial index user_older_hasher if the database can.
     outdated = User.objects.exclude(password__startswith=f"{preferred.algorithm}$")
     for hasher in older:
         if not outdated.filter(password__startswith=f"{hasher.algorithm}$").exists():

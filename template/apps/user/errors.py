@@ -9,7 +9,7 @@ from rest_framework.exceptions import (
 
 
 class WrongCredentialsError(AuthenticationFailed):
-    """The same for an unknown account, a wrong password and an inactive account."""
+    """The same response for an unknown account, a wrong password and an inactive account."""
 
     default_detail = _("Wrong e-mail address or password.")
     default_code = "wrong_credentials"
@@ -31,20 +31,13 @@ class EmailTakenError(ValidationError):
         super().__init__({"email": [message]}, "unique")
 
 
-class WrongPasswordError(ValidationError):
-    def __init__(self) -> None:
-        super().__init__(
-            {"current_password": [_("The current password is wrong.")]}, "wrong_password"
-        )
-
-
 class CurrentPasswordRequiredError(APIException):
     status_code = status.HTTP_400_BAD_REQUEST
-    default_detail = _("Send your current password as well to change the e-mail address.")
+    default_detail = _("The current password is required to change the e-mail address.")
     default_code = "current_password_required"
 
 
-class CurrentPasswordWrongError(APIException):
+class WrongPasswordError(APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = _("The current password is wrong.")
     default_code = "wrong_password"

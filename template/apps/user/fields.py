@@ -8,7 +8,7 @@ from common.email_addresses import normalise_email
 
 
 def validate_mailbox(value: str) -> None:
-    """Refuse an address that can never receive mail."""
+    """Reject an address that can never receive mail."""
     try:
         normalise_email(value)
     except ValueError as error:
@@ -16,7 +16,7 @@ def validate_mailbox(value: str) -> None:
 
 
 class LowercaseEmailField[Set = str, Get = str](models.EmailField[Set, Get]):
-    """An e-mail address, in one spelling wherever it is stored or looked for."""
+    """An e-mail address, normalised when it is stored and when it is queried."""
 
     default_validators = [validate_mailbox]
 
@@ -27,7 +27,7 @@ class LowercaseEmailField[Set = str, Get = str](models.EmailField[Set, Get]):
         try:
             return normalise_email(value)
         except ValueError:
-            # A row from before addresses were checked, or a search that finds nothing.
+            # A row from before addresses were validated, or a query that matches nothing.
             return value.lower()
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:  # noqa: FBT001 - Django's own signature

@@ -1,4 +1,4 @@
-"""The forms of the admin site, with the limits, events and notices of the API."""
+"""Forms of the admin site, with the rate limits, log events and notices of the API."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,7 +28,7 @@ class AdminLoginForm(admin_forms.AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         email, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if email and password:
-            # As the database will look for it, whatever was typed.
+            # The normalised spelling, which the database query uses too.
             account = _EMAIL.get_prep_value(email)
             _count_attempt(LoginView(), self.request, email=account)
         try:
@@ -47,21 +47,21 @@ class AdminLoginForm(admin_forms.AdminAuthenticationForm):
             )
 
 
-class _ReportedPasswordMixin:
-    """Reports a new password to the log and to the owner."""
+class _NotifyPasswordChangedMixin:
+    """Log a new password and notify the user."""
 
     def set_password_and_save(self, user: User, *args: Any, **kwargs: Any) -> User:
         with transaction.atomic():
             user = super().set_password_and_save(user, *args, **kwargs)  # type: ignore[misc]
-            services.report_new_password(user)
+            services.notify_password_changed(user)
         return user
 
 
-class OwnPasswordForm(_ReportedPasswordMixin, admin_forms.AdminPasswordChangeForm):
-    """The password of the administrator who is logged in."""
+class OwnPasswordForm(_NotifyPasswordChangedMixin, admin_forms.AdminPasswordChangeForm):
+    """Change the password of the administrator who is logged in."""
 
     def clean_old_password(self) -> str:
-        # Django gives this form no request: all networks count as one.
+        # Django passes no request to this form, so all networks count as one.
         _count_attempt(ChangePasswordView(), None, user=self.user)
         try:
             return super().clean_old_password()
@@ -70,20 +70,20 @@ class OwnPasswordForm(_ReportedPasswordMixin, admin_forms.AdminPasswordChangeFor
             raise
 
 
-class SetPasswordForm(_ReportedPasswordMixin, auth_forms.AdminPasswordChangeForm[User]):
-    """The password of any user."""
+class SetPasswordForm(_NotifyPasswordChangedMixin, auth_forms.AdminPasswordChangeForm[User]):
+    """Set the password of any user."""
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if not data.get("set_usable_password") and services.include_last_superuser([self.user]):
-            # Django's page of this form shows only the errors of fields.
+            # Django's template for this form shows only field errors.
             self.add_error("usable_password", _last_superuser_error())
         return data
 
 
 class UserForm(auth_forms.UserChangeForm[User]):
     def clean(self) -> dict[str, Any]:
-        """Keep the last superuser, who could not be brought back in the admin site."""
+        """Keep the last superuser: no one could restore that access in the admin site."""
         data = super().clean() or {}
         access = [data.get(field, True) for field in ("is_active", "is_staff", "is_superuser")]
         if not all(access) and services.include_last_superuser([self.instance]):
@@ -98,7 +98,7 @@ def _last_superuser_error() -> ValidationError:
 def _count_attempt(
     view: AuthView, request: HttpRequest | None, *, user: User | None = None, email: str = ""
 ) -> None:
-    """Count an attempt together with those of an API view. Raises ``ValidationError`` at a limit."""
+    """Count an attempt with those of an API view. Raises ``ValidationError`` at the limit."""
     request = request or HttpRequest()
     attempt = SimpleNamespace(
         META=request.META,

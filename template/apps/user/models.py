@@ -13,13 +13,13 @@ from phonenumber_field.modelfields import PhoneNumberField
 from apps.user.fields import LowercaseEmailField
 from apps.user.validators import validate_not_in_the_future
 
-# Whoever changes one of these means to shut someone out.
+# A change of one of these must log the user out.
 _ENDS_SESSIONS = frozenset({"is_active", "password"})
 
 
 class UserQuerySet(models.QuerySet["User"]):
     def update(self, **values: Any) -> int:
-        """Update the rows. A new ``is_active`` or ``password`` ends their sessions, as in ``save``."""
+        """Update the rows. A new ``is_active`` or ``password`` ends the users' sessions, as in ``save``."""
         if not _ENDS_SESSIONS & values.keys():
             return super().update(**values)
         with transaction.atomic(using=self.db):
@@ -36,20 +36,20 @@ class UserManager(BaseUserManager["User"]):
         return UserQuerySet(self.model, using=self._db)
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Store a user whose e-mail address still waits to be confirmed."""
+        """Create a user with an unconfirmed e-mail address."""
         user = self.model(email=email, **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Store a user who may do everything, and whose e-mail address needs no confirmation."""
+        """Create a superuser with a confirmed e-mail address."""
         fields |= {"is_staff": True, "is_superuser": True, "email_confirmed_at": timezone.now()}
         return self.create_user(email, password, **fields)
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person, known by an e-mail address."""
+    """A user, identified by an e-mail address."""
 
     class Gender(models.TextChoices):
         FEMALE = "female", _("female")
@@ -84,7 +84,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now, editable=False)
 
-    # What a JWT and an admin session name. A new value ends all of them.
+    # The session named in JWTs and admin sessions. A new value ends all of them.
     session_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -97,7 +97,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         indexes = [
-            # See apps.user.backends. Empty once every password has today's hasher.
+            # See apps.user.backends. Empty when every password uses the preferred hasher.
             models.Index(
                 fields=["password"],
                 condition=~models.Q(("password__startswith", "argon2$")),
@@ -105,7 +105,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             ),
         ]
         constraints = [
-            # With unique=True this makes addresses unique without regard to case.
+            # With unique=True, addresses are unique regardless of case.
             models.CheckConstraint(
                 condition=models.Q(email=Lower("email")), name="user_email_is_lowercase"
             ),
@@ -115,9 +115,9 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
     def end_sessions(self) -> None:
-        """End every JWT, admin session and e-mailed link of the user once the user is saved.
+        """End every JWT, admin session and e-mailed link of the user when the user is saved.
 
-        This includes a change of the address that waits: a thief may have asked for it.
+        Also cancels a pending change of the address, which a thief may have requested.
         """
         self.session_id = uuid.uuid4()
         self.pending_email = None
@@ -131,7 +131,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.end_sessions()
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save the user. Saving an inactive one ends its sessions for good."""
+        """Save the user. Saving an inactive user ends its sessions permanently."""
         changed = None if update_fields is None else set(update_fields)
         if not self.is_active and (changed is None or "is_active" in changed):
             self.end_sessions()
@@ -140,7 +140,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         super().save(*args, update_fields=changed, **kwargs)
 
     def get_session_auth_hash(self) -> str:
-        """Return what a Django session must match, so that ``end_sessions`` ends it as well."""
+        """Include the session id, so that ``end_sessions`` ends Django sessions too."""
         return f"{super().get_session_auth_hash()}{self.session_id.hex}"
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:

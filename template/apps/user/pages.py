@@ -1,7 +1,7 @@
-"""The pages that e-mails link to, for a service whose front end does not bring its own.
+"""Pages that e-mails link to, for services whose front end does not provide them.
 
 They only call the API from the browser. A front end replaces them by serving the same paths
-under ``URL_BASE``. The token stands behind ``#``, which browsers send to no server.
+under ``URL_BASE``. The token comes after ``#``, which browsers never send to a server.
 """
 
 from django.urls import path

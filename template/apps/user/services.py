@@ -1,4 +1,4 @@
-"""Everything that changes a user. Views call these functions; commands, tasks and tests may too.
+"""Every change of a user, for views, commands, tasks and tests.
 
 Functions that take a one-time token lock the user's row while they check and use it, so that
 two concurrent requests cannot both succeed.
@@ -22,7 +22,6 @@ from apps.communication.emails import QueueableEmail
 from apps.user import emails
 from apps.user.errors import (
     CurrentPasswordRequiredError,
-    CurrentPasswordWrongError,
     EmailNotConfirmedError,
     EmailTakenError,
     InvalidTokenError,
@@ -45,13 +44,13 @@ logger = get_logger(__name__)
 
 
 def register(*, email: str, password: str, **profile: Any) -> tuple[User, IssuedToken]:
-    """Store a new user and send the e-mail that confirms the address.
+    """Create a user and queue the e-mail that confirms the address.
 
-    Returns the user and the token that confirms the address. Raises ``EmailTakenError``, after
-    telling the address's owner; ``ValidationError`` for a weak password.
+    Returns the user and a token that confirms the address. Raises ``EmailTakenError`` after
+    notifying the address's owner, and ``ValidationError`` if the password is weak.
     """
     check_password_strength(password, User(email=email, **profile))
-    _refuse_taken(email)
+    _reject_taken_email(email)
     try:
         with transaction.atomic():
             user = User.objects.create_user(email, password, **profile)
@@ -63,8 +62,8 @@ def register(*, email: str, password: str, **profile: Any) -> tuple[User, Issued
 
 
 def resend_confirmation(*, email: str) -> None:
-    """Send the confirmation again if the address belongs to an account that still needs it."""
-    user = _account_of(email)
+    """Queue the confirmation e-mail again if the address has an unconfirmed account."""
+    user = _get_recoverable_user(email)
     if user and user.email_confirmed_at:
         user = None
     _queue_if_known(emails.confirm_email, user)
@@ -81,9 +80,9 @@ def confirm_email(*, token: str) -> User:
 
 
 def confirm_new_email(*, token: str) -> None:
-    """Replace the user's address with the one that the token was sent to, and end every session.
+    """Replace the user's address with the pending one, and end every session.
 
-    Raises ``InvalidTokenError``; ``EmailTakenError`` if someone else has registered it since.
+    Raises ``InvalidTokenError``, and ``EmailTakenError`` if the address has an account by now.
     """
     try:
         with transaction.atomic():
@@ -93,13 +92,13 @@ def confirm_new_email(*, token: str) -> None:
             old_email = user.email
             user.email, user.email_confirmed_at = user.pending_email, timezone.now()
             _end_sessions(user, "email", "email_confirmed_at")
-            report_new_email(user, old_email=old_email)
+            notify_email_changed(user, old_email=old_email)
     except IntegrityError as error:
         raise EmailTakenError from error
 
 
 def cancel_new_email(*, token: str) -> None:
-    """Drop a change of the address that its owner did not ask for, and end every session.
+    """Cancel a pending change of the address, and end every session.
 
     Raises ``InvalidTokenError``.
     """
@@ -110,12 +109,12 @@ def cancel_new_email(*, token: str) -> None:
 
 
 def login(*, email: str, password: str) -> User:
-    """Return the user of these credentials.
+    """Return the user with these credentials, and record the login.
 
     An unknown account takes as long as a wrong password. Raises ``WrongCredentialsError``, and
-    ``EmailNotConfirmedError`` after a right password alone. OWASP ASVS 5.0: 6.3.8.
+    ``EmailNotConfirmedError`` only if the password is correct. OWASP ASVS 5.0: 6.3.8.
     """
-    user = authenticate(None, email=email, password=password)
+    user = authenticate(email=email, password=password)
     if not isinstance(user, User):
         logger.warning("login_failed")
         raise WrongCredentialsError
@@ -128,22 +127,22 @@ def login(*, email: str, password: str) -> User:
 
 
 def logout(user: User) -> None:
-    """End every session of the user: JWTs, the admin site, and a change of the address that waits."""
+    """End every JWT and admin session of the user, and cancel a pending change of the address."""
     _end_sessions(user)
     logger.info("logout", user=user.pk)
 
 
 def end_sessions(user: User) -> None:
-    """End every session of the user, as an administrator may."""
+    """End every session of the user on behalf of an administrator."""
     _end_sessions(user)
     logger.info("sessions_ended", user=user.pk)
 
 
 def delete_account(user: User) -> None:
-    """Delete the user and send a notice to the address.
+    """Delete the user and notify the owner of the address.
 
-    Raises ``StaffAccountError`` for staff, superusers, and users with entries in the admin's log,
-    which would be deleted as well: so a service cannot lose its last superuser or its audit trail.
+    Raises ``StaffAccountError`` for staff, superusers and users with entries in the admin's log.
+    Those entries would be deleted too, and a service must keep its audit trail and last superuser.
     """
     with transaction.atomic():
         user = get_object_or_404(User.objects.select_for_update(), pk=user.pk)
@@ -156,11 +155,11 @@ def delete_account(user: User) -> None:
 
 
 def forgot_password(*, email: str) -> IssuedToken | None:
-    """Send the e-mail that resets the password if the address has an active account.
+    """Queue the e-mail that resets the password if the address has an active account.
 
-    Returns a token like the one in the e-mail, for tests. It must not reach the API's client.
+    Returns a token like the one in the e-mail, for tests. The API must not return it.
     """
-    user = _account_of(email)
+    user = _get_recoverable_user(email)
     _queue_if_known(emails.reset_password, user)
     logger.info("password_forgotten", user=user and user.pk)
     return reset_password_token.issue(user) if user else None
@@ -168,10 +167,10 @@ def forgot_password(*, email: str) -> IssuedToken | None:
 
 @transaction.atomic
 def reset_password(*, token: str, password: str) -> User:
-    """Set a new password by the token of an e-mail, and end every older JWT.
+    """Set a new password with a token from an e-mail, and end every session.
 
-    Who holds the token reads the mailbox: the address counts as confirmed. Raises
-    ``InvalidTokenError``; ``ValidationError`` for a weak password, which leaves the token valid.
+    The token proves access to the mailbox, so this confirms the address too. Raises
+    ``InvalidTokenError``, and ``ValidationError`` if the password is weak: the token stays valid.
     """
     user = _lock_user(reset_password_token, token)
     check_password_strength(password, user)
@@ -182,7 +181,10 @@ def reset_password(*, token: str, password: str) -> User:
 
 @transaction.atomic
 def change_password(user: User, *, current_password: str, password: str) -> User:
-    """Replace the password and end every older JWT. Raises ``WrongPasswordError``, ``ValidationError``."""
+    """Replace the password and end every session.
+
+    Raises ``WrongPasswordError``, and ``ValidationError`` if the new password is weak.
+    """
     user = get_object_or_404(User.objects.select_for_update(), pk=user.pk)
     if not user.check_password(current_password):
         logger.warning("password_change_failed", user=user.pk)
@@ -195,47 +197,48 @@ def change_password(user: User, *, current_password: str, password: str) -> User
 def update_profile(
     user: User, *, email: str | None = None, current_password: str = "", **profile: Any
 ) -> User:
-    """Store changes of a user's own data. A new e-mail address waits to be confirmed.
+    """Change a user's own data. A new e-mail address stays pending until it is confirmed.
 
-    Only a new address needs the current password. Raises ``CurrentPasswordRequiredError``,
-    ``CurrentPasswordWrongError``; ``EmailTakenError`` after telling the address's owner.
+    Only a new address requires the current password. Raises ``CurrentPasswordRequiredError``,
+    ``WrongPasswordError``; ``EmailTakenError`` after notifying the address's owner.
     """
     changes = dict(profile)
     if email is not None:
-        changes["pending_email"] = _new_address(user, normalise_email(email), current_password)
+        email = normalise_email(email)
+        changes["pending_email"] = _validated_new_email(user, email, current_password)
     with transaction.atomic():
-        # By the session: a logout or a new password meanwhile wins.
+        # Looked up by session, so a concurrent logout or password change takes precedence.
         locked = User.objects.select_for_update()
         user = get_object_or_404(locked, session_id=user.session_id)
         for field, value in changes.items():
             setattr(user, field, value)
         user.save(update_fields=list(changes))
         if changes.get("pending_email"):
-            _announce_new_address(user)
+            _notify_email_change_requested(user)
     return user
 
 
-def report_new_password(user: User) -> None:
-    """Log that the password has changed, and send a notice to its owner."""
-    emails.password_changed.queue(to=user.email, **_happened_now(user))
+def notify_password_changed(user: User) -> None:
+    """Log that the password has changed, and notify the user."""
+    emails.password_changed.queue(to=user.email, **_event_values(user))
     logger.info("password_changed", user=user.pk)
 
 
-def report_new_email(user: User, *, old_email: str) -> None:
-    """Log that the address has changed, and send a notice to the old one."""
-    emails.address_changed.queue(to=old_email, new_email=user.email, **_happened_now(user))
+def notify_email_changed(user: User, *, old_email: str) -> None:
+    """Log that the address has changed, and notify the old address."""
+    emails.address_changed.queue(to=old_email, new_email=user.email, **_event_values(user))
     logger.info("email_changed", user=user.pk)
 
 
 def include_last_superuser(users: Iterable[User]) -> bool:
-    """Say whether no superuser who can log in to the admin site would be left without these users."""
+    """Whether no superuser who can log in to the admin site would remain without these users."""
     superusers = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
     found = set(superusers.values_list("pk", flat=True))
     return bool(found) and found <= {user.pk for user in users}
 
 
 def check_password_strength(password: str, user: User) -> None:
-    """Raise ``ValidationError`` on ``password`` where a validator refuses it."""
+    """Raise ``ValidationError`` on ``password`` if a validator rejects it."""
     try:
         validate_password(password, user)
     except ValidationError as error:
@@ -254,7 +257,7 @@ def _lock_user(kind: OneTimeToken, token: str) -> User:
 def _set_password(user: User, password: str) -> None:
     user.set_password(password)
     user.save(update_fields=["password", "email_confirmed_at"])
-    report_new_password(user)
+    notify_password_changed(user)
 
 
 def _end_sessions(user: User, *changed: str) -> None:
@@ -262,41 +265,41 @@ def _end_sessions(user: User, *changed: str) -> None:
     user.save(update_fields=[*changed, "session_id", "pending_email"])
 
 
-def _new_address(user: User, email: str, current_password: str) -> str | None:
+def _validated_new_email(user: User, email: str, current_password: str) -> str | None:
     if email == user.email:
         return None
     if not current_password:
         raise CurrentPasswordRequiredError
     if not user.check_password(current_password):
         logger.warning("email_change_refused", user=user.pk)
-        raise CurrentPasswordWrongError
-    _refuse_taken(email)
+        raise WrongPasswordError
+    _reject_taken_email(email)
     return email
 
 
-def _announce_new_address(user: User) -> None:
-    """Ask the new address for a confirmation, and send the old one a link that cancels the change."""
+def _notify_email_change_requested(user: User) -> None:
+    """Send the new address a link that confirms the change, and the old one a link that cancels it."""
     new_email = str(user.pending_email)
     emails.confirm_new_email.queue(to=new_email, user_id=user.pk, new_email=new_email)
-    emails.new_email_requested.queue(to=user.email, new_email=new_email, **_happened_now(user))
+    emails.new_email_requested.queue(to=user.email, new_email=new_email, **_event_values(user))
     logger.info("email_change_requested", user=user.pk)
 
 
-def _refuse_taken(email: str) -> None:
+def _reject_taken_email(email: str) -> None:
     owner = User.objects.filter(email=email).first()
     if owner:
         emails.account_exists.queue(to=owner.email, user_id=owner.pk)
         raise EmailTakenError
 
 
-def _account_of(email: str) -> User | None:
-    """Return the active account of an address; not one whose password an administrator disabled."""
+def _get_recoverable_user(email: str) -> User | None:
+    """Return the active account of an address, unless an administrator disabled its password."""
     user = User.objects.filter(email=email, is_active=True).first()
     return user if user and user.has_usable_password() else None
 
 
 def _queue_if_known(kind: QueueableEmail, user: User | None) -> None:
-    """Queue an e-mail to the user. If there is none, queue one that no one gets.
+    """Queue an e-mail to the user, or one without a recipient if there is no user.
 
     The request does the same work for known and unknown addresses, and stores only known ones.
     """
@@ -304,5 +307,5 @@ def _queue_if_known(kind: QueueableEmail, user: User | None) -> None:
     kind.queue(to=email, user_id=user_id, email=email)
 
 
-def _happened_now(user: User) -> dict[str, Any]:
+def _event_values(user: User) -> dict[str, Any]:
     return {"user_id": user.pk, "at": timezone.now().isoformat()}

@@ -1,4 +1,4 @@
-"""One logout ends everything: the API's ends admin sessions, and the admin's ends JWTs."""
+"""Signal handlers: log logins in the admin site, and end JWTs when a user logs out there."""
 
 from typing import Any
 

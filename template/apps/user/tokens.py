@@ -1,8 +1,8 @@
-"""Tokens: the JWT that opens the API, and the one-time tokens that e-mails carry.
+"""JWTs for the API, and the one-time tokens in e-mails.
 
-A one-time token is signed (``django.core.signing``) with its purpose as the salt, so that no kind
-works for another purpose. It contains a fingerprint of the state that it changes, so it works once.
-The fingerprint includes the session: what ends a user's sessions also ends the tokens.
+A one-time token is signed (``django.core.signing``) with its purpose as the salt, so that it works
+for no other purpose. It contains a fingerprint of the state that it changes, so it works once. The
+fingerprint includes the session, so whatever ends a user's sessions also ends the tokens.
 OWASP ASVS 5.0: 6.4.1, 6.4.3, 7.2.1, 9.1.1, 9.2.2.
 """
 
@@ -23,7 +23,7 @@ from apps.user.models import User
 class IssuedToken(NamedTuple):
     token: str
     expired_at: int
-    """Seconds that the token still has."""
+    """Seconds until the token expires."""
 
 
 def seconds_left(jwt: Token) -> int:
@@ -31,7 +31,7 @@ def seconds_left(jwt: Token) -> int:
 
 
 def issue_jwt(user: User) -> IssuedToken:
-    """Return a JWT of the user's present session (RFC 7519)."""
+    """Return a JWT for the user's current session (RFC 7519)."""
     jwt = AccessToken.for_user(user)
     return IssuedToken(str(jwt), seconds_left(jwt))
 
@@ -53,12 +53,12 @@ class OneTimeToken:
         )
 
     def user_id(self, token: str) -> int | None:
-        """Return the primary key of the token's user, or None for a false or expired token."""
+        """Return the primary key of the token's user, or None if the token is invalid or expired."""
         payload = self._read(token)
         return payload[0] if payload else None
 
     def fits(self, token: str, user: User) -> bool:
-        """Say whether the user is still in the state that the token was issued for."""
+        """Whether the user is still in the state that the token was issued for."""
         payload = self._read(token)
         return payload is not None and constant_time_compare(payload[1], self._fingerprint(user))
 
@@ -70,7 +70,7 @@ class OneTimeToken:
         return user_id, fingerprint
 
     def _fingerprint(self, user: User) -> str:
-        # Not to be guessed from outside: the password's hash in it has a random salt.
+        # Cannot be guessed: it includes the password hash, which has a random salt.
         state = repr((user.pk, user.password, user.session_id, *self._state(user)))
         return hashlib.sha256(state.encode()).hexdigest()
 

@@ -16,7 +16,7 @@ MAX_PASSWORD_LENGTH = 128
 
 
 class PasswordBoundsValidator:
-    """Refuse passwords that the API would not accept at login, and those that are only spaces."""
+    """Reject passwords that are too long for the API, or consist only of spaces."""
 
     def validate(self, password: str, user: Any = None) -> None:
         if len(password) > MAX_PASSWORD_LENGTH:

@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class DRFConfig(AppConfig):
-    """An app for the table of the rate limits, and for its label: ``drf``."""
+    """Contains the table of the rate limits. The label of the app is ``drf``."""
 
     name = "common.drf"
     verbose_name = "Django REST framework"

@@ -1,13 +1,13 @@
-"""Every error is a JSON object: ``{"detail", "code"}``, or the messages of each refused field.
+"""Error responses: JSON with ``detail`` and ``code``, or with messages by field.
 
-``detail`` is for people and comes in their language; ``code`` is for programs and does not change.
+``detail`` is in the language of the client. ``code`` is for programs and does not change.
 """
 
 from typing import Any, NoReturn
 
 from django.core.exceptions import ObjectNotUpdated, RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from rest_framework import exceptions, status
@@ -26,23 +26,23 @@ class PayloadTooLargeError(exceptions.APIException):
     default_code = "payload_too_large"
 
 
-# Messages in place of simplejwt's, by its codes.
-PLAIN_MESSAGES: dict[str | None, Any] = {
+# Replace simplejwt's messages, by its codes.
+TOKEN_MESSAGES: dict[str | None, Any] = {
     "token_not_valid": gettext_lazy("Token is invalid or has expired."),
     "user_not_found": gettext_lazy("Your session has ended. Log in again."),
 }
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer what DRF answers, and as well for what Django raises below a view."""
+    """Handle DRF's exceptions, and those that Django raises in a view."""
     match exc:
         case DjangoValidationError():
             exc = exceptions.ValidationError(get_error_detail(exc))
         case RequestDataTooBig():
             exc = PayloadTooLargeError()
         case Http404() | ObjectNotUpdated():
-            # Django's own text names the model, in English; the other is a row that somebody
-            # deleted while it was being changed.
+            # Without Django's message, which names the model. ObjectNotUpdated: the row was deleted
+            # while it was being changed.
             exc = exceptions.NotFound()
         case exceptions.Throttled():
             exc.detail = ErrorDetail(_too_many_requests(exc), exc.default_code)
@@ -64,8 +64,8 @@ def _too_many_requests(exc: exceptions.Throttled) -> str:
 def _error_body(data: Any) -> dict[str, Any]:
     match data:
         case {"detail": ErrorDetail(code=code) as detail}:
-            # simplejwt has a code of its own beside the message.
-            return {"detail": PLAIN_MESSAGES.get(data.get("code", code), detail), "code": code}
+            # simplejwt's code is beside its message.
+            return {"detail": TOKEN_MESSAGES.get(data.get("code", code), detail), "code": code}
         case [ErrorDetail(code=code), *_] if all(isinstance(each, str) for each in data):
             return {"detail": " ".join(data), "code": code}
         case []:
@@ -74,7 +74,7 @@ def _error_body(data: Any) -> dict[str, Any]:
 
 
 def _messages_by_field(data: Any) -> Any:
-    """Return the messages of each refused field, and of nested ones by field or by index."""
+    """Return messages by field, and for nested fields by field or list index."""
     match data:
         case str():
             return [data]
@@ -86,7 +86,7 @@ def _messages_by_field(data: Any) -> Any:
 
 
 class ApiNotFoundView(APIView):
-    """The answer below ``/api/`` where there is no endpoint, the same with ``DEBUG`` on and off."""
+    """404 for unknown paths below ``/api/``, with and without ``DEBUG``."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
 
@@ -95,29 +95,24 @@ class ApiNotFoundView(APIView):
         raise exceptions.NotFound(_("There is no such endpoint.") + hint)
 
 
-def _error(detail: str, code: str, status_code: int) -> JsonResponse:
-    return JsonResponse({"detail": detail, "code": code}, status=status_code)
+def error_response(error: exceptions.APIException) -> JsonResponse:
+    """Return the response that DRF's views give to this error."""
+    body = {"detail": error.detail, "code": error.get_codes()}
+    return JsonResponse(body, status=error.status_code)
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error(_("The request is not valid."), "bad_request", status.HTTP_400_BAD_REQUEST)
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return error_response(exceptions.ParseError(_("The request is invalid."), "bad_request"))
 
 
-def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error(
-        _("You do not have permission to perform this action."),
-        "permission_denied",
-        status.HTTP_403_FORBIDDEN,
-    )
+def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return error_response(exceptions.PermissionDenied())
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error(_("Not found."), "not_found", status.HTTP_404_NOT_FOUND)
+def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return error_response(exceptions.NotFound())
 
 
-def server_error(request: HttpRequest) -> HttpResponseBase:
-    return _error(
-        _("Something went wrong on our side. The error has been logged."),
-        "server_error",
-        status.HTTP_500_INTERNAL_SERVER_ERROR,
-    )
+def server_error(request: HttpRequest) -> JsonResponse:
+    message = _("Something went wrong on our side. The error has been logged.")
+    return error_response(exceptions.APIException(message, "server_error"))

@@ -1,4 +1,4 @@
-"""Liveness and readiness, for load balancers and orchestrators."""
+"""Health checks for load balancers and orchestrators."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from structlog import get_logger
 
 logger = get_logger(__name__)
 
-# ``warning`` is for people: the service stays ready.
+# With ``warning`` the service stays ready.
 type State = Literal["ok", "warning", "unavailable"]
 
 READINESS = inline_serializer(
@@ -32,7 +32,7 @@ READINESS = inline_serializer(
 
 
 def check_database(alias: str = DEFAULT_DB_ALIAS) -> State:
-    """Run a query, and log the reason if it fails."""
+    """Run a query, and log the error if it fails."""
     try:
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -59,7 +59,7 @@ def run_checks() -> dict[str, State]:
 
 
 class HealthView(APIView):
-    """The process responds. It checks no dependency: a restart does not repair a database."""
+    """Liveness: the process responds. Dependencies are not checked, since a restart does not fix them."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
 
@@ -73,7 +73,7 @@ class HealthView(APIView):
 
 
 class ReadinessView(APIView):
-    """The process can handle requests; 503 if a dependency is unavailable or the server is stopping."""
+    """Readiness: 503 if a dependency is unavailable or the server is stopping."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
 

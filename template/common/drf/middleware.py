@@ -1,8 +1,8 @@
-"""What every HTTP request passes before a view: its body, its charset, its characters.
+"""Validate the body, the charset and the characters of each HTTP request.
 
-``RequestBodyMiddleware`` is WSGI middleware (PEP 3333): Django decodes the query string with the
-charset of Content-Type before its own middleware runs. ``InvalidRequestMiddleware`` is Django's:
-it answers for both, so that a refusal has a language, a request id and a line in the log.
+``RequestBodyMiddleware`` is WSGI middleware (PEP 3333), because Django decodes the query string
+with the charset of Content-Type before Django's middleware runs. ``InvalidRequestMiddleware`` is
+Django middleware and responds for both, so that a refusal is translated and logged.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponseBase, UnreadablePostError
 from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 
-from common.drf.errors import PayloadTooLargeError
+from common.drf.errors import PayloadTooLargeError, error_response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,7 +24,7 @@ _REFUSAL = "common.drf.refusal"
 
 
 class RequestBodyMiddleware:
-    """Bound the body, read a chunked one, and refuse any charset but UTF-8 (RFC 8259, 8.1)."""
+    """Limit the body, read chunked bodies, and refuse charsets other than UTF-8 (RFC 8259, 8.1)."""
 
     def __init__(self, application: "WSGIApplication") -> None:
         self.application = application
@@ -45,14 +45,14 @@ class RequestBodyMiddleware:
 
 
 class _RefusalError(Exception):
-    """Names the exception to respond with: one that exists already is in no request's language."""
+    """Contains the class of the exception, which is created when the language is known."""
 
     def __init__(self, exception_class: Callable[[], APIException]) -> None:
         self.exception_class = exception_class
 
 
 class InvalidRequestMiddleware:
-    """Refuse what no view should read, and log no error if a client goes away."""
+    """Respond to invalid requests, and log no error if a client disconnects."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -62,8 +62,8 @@ class InvalidRequestMiddleware:
         if refusal is None and _contains_nul(request):
             refusal = ParseError
         if refusal is not None:
-            return _error_response(refusal())
-        # Its case does not matter (RFC 9110, 11.1), but simplejwt compares it as it is.
+            return error_response(refusal())
+        # The scheme is case-insensitive (RFC 9110, 11.1), but simplejwt compares case.
         scheme, space, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer":
             request.META["HTTP_AUTHORIZATION"] = f"Bearer{space}{credentials}"
@@ -72,11 +72,11 @@ class InvalidRequestMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        return _error_response(ParseError()) if isinstance(exception, UnreadablePostError) else None
+        return error_response(ParseError()) if isinstance(exception, UnreadablePostError) else None
 
 
 class _Body:
-    """A body of a known length. Servers return less of it if the client goes away."""
+    """A body of known length. Servers return less of it if the client disconnects."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -96,14 +96,14 @@ def _check_charset(environ: "WSGIEnvironment") -> None:
     except ValueError as error:
         raise _RefusalError(partial(UnsupportedMediaType, content_type)) from error
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        # A server may reset a connection that it closes with a part of the body unread.
+        # A server may reset the connection if the body is not read to its end.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         raise _RefusalError(partial(UnsupportedMediaType, content_type))
 
 
 def _check_body(environ: "WSGIEnvironment") -> None:
     limit = settings.REQUEST_BODY_MAX_BYTES
-    # Django takes a body without a length for empty. Its `runserver` does not decode chunks.
+    # For Django, a body without a length is empty. Its `runserver` does not decode chunks.
     if "HTTP_TRANSFER_ENCODING" in environ and (
         "asgi.scope" in environ or environ.get("wsgi.input_terminated")
     ):
@@ -115,11 +115,6 @@ def _check_body(environ: "WSGIEnvironment") -> None:
 
 
 def _contains_nul(request: HttpRequest) -> bool:
-    """A database may refuse every query that contains one."""
+    """Return whether a NUL is in the path, the query string or a cookie. Databases refuse it."""
     values = [request.path_info, *request.COOKIES, *request.COOKIES.values()]
     return "%00" in request.META.get("QUERY_STRING", "") or any("\0" in value for value in values)
-
-
-def _error_response(error: APIException) -> JsonResponse:
-    body = {"detail": error.detail, "code": error.default_code}
-    return JsonResponse(body, status=error.status_code)

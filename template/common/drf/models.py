@@ -2,7 +2,7 @@ from django.db import models
 
 
 class Counter(models.Model):
-    """Attempts in the current window of a rate limit; written by ``common.drf.throttling``."""
+    """The attempts in the current window of a rate limit: see ``common.drf.throttling``."""
 
     key = models.CharField(max_length=255, primary_key=True)
     count = models.PositiveIntegerField()

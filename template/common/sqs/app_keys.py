@@ -7,4 +7,4 @@ def strong_app_keys(keys: str | list[str]) -> None:
     """Refuse a key that can be guessed. An empty one is no key, and lets no one in."""
     for key in [keys] if isinstance(keys, str) else keys:
         if key and (len(key) < 32 or len(set(key)) < 5):
-            raise ValidationError("Needs 32 random characters or more.")
+            raise ValidationError("Must be at least 32 random characters.")

@@ -1,8 +1,8 @@
-"""Makes a Python that root starts run as the owner of the source.
+"""Run every Python that root starts as the owner of the source.
 
-So what the container writes to the mounted folder belongs to the developer, whatever their user
-is called and numbered, and also what ``docker compose exec web python manage.py ...`` writes.
-Where the folder seems to be root's, as under a rootless engine, nothing changes.
+Files that the container writes to the mounted folder then belong to the developer, also those that
+``docker compose exec web python manage.py ...`` writes. Nothing changes if the folder belongs to
+root, as under a rootless engine.
 """
 
 import os

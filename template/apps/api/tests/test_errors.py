@@ -1,4 +1,4 @@
-"""Every error is JSON, in the client's language, and says what to do."""
+"""Error responses."""
 
 from typing import Any
 
@@ -28,36 +28,38 @@ def post(api: APIClient, body: bytes, content_type: str = "application/json") ->
     "body",
     [b"{", b"", b"\xff\xfe", b'{"email": NaN}', b"[" * 100_000, b'"\\ud800"', b"[1]", b"null"],
 )
-def test_malformed_json(api: APIClient, body: bytes) -> None:
+def test_malformed_json_is_a_400(api: APIClient, body: bytes) -> None:
     assert post(api, body)[0] == 400
 
 
 @pytest.mark.parametrize("body", [b'{"email": "\\ud800"}', b'[{"\\udfff": 1}]'])
-def test_half_a_character(api: APIClient, body: bytes) -> None:
+def test_an_unpaired_surrogate_is_a_parse_error(api: APIClient, body: bytes) -> None:
     assert post(api, body) == (400, "parse_error")
 
 
 @pytest.mark.parametrize("email", ["a\x00@b.example", 1, [], {}, None, True])
-def test_odd_values(api: APIClient, email: object) -> None:
+def test_values_of_other_types_are_refused_by_field(api: APIClient, email: object) -> None:
     response = api.post(LOGIN, {"email": email, "password": "x"})
     assert (response.status_code, list(response.json())) == (400, ["email"])
 
 
-def test_another_format(api: APIClient) -> None:
+def test_a_format_other_than_json_is_unsupported(api: APIClient) -> None:
     assert post(api, b"email=a", "application/x-www-form-urlencoded") == (
         415,
         "unsupported_media_type",
     )
 
 
-def test_too_large(api: APIClient, settings: Settings) -> None:
+def test_a_body_that_is_too_large_is_a_413(api: APIClient, settings: Settings) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     assert post(api, b'{"email": "%s"}' % (b"a" * 100)) == (413, "payload_too_large")
 
 
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("path", ["/api/v1/nothing/", "/api/v2/", "/api/nothing/at/all/"])
-def test_no_such_endpoint(api: APIClient, settings: Settings, path: str, debug: bool) -> None:
+def test_an_unknown_path_of_the_api_is_not_found(
+    api: APIClient, settings: Settings, path: str, debug: bool
+) -> None:
     settings.DEBUG = debug
     response = api.get(path)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
@@ -94,28 +96,30 @@ def test_every_shape_of_an_error_is_as_documented(
     jsonschema.validate(response.json(), {**schema, "$ref": "#/components/schemas/Error"})
 
 
-def test_a_forgotten_slash(api: APIClient) -> None:
+def test_a_path_without_a_slash_is_explained(api: APIClient) -> None:
     response = api.post(LOGIN.rstrip("/"), {}, headers={"Accept-Language": "en"})
     assert response.status_code == 404
     assert "slash" in response.json()["detail"]
 
 
-def test_outside_the_api(api: APIClient) -> None:
+def test_an_unknown_path_outside_the_api_is_not_found(api: APIClient) -> None:
     response = api.get("/nothing/")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_wrong_method(api: APIClient) -> None:
+def test_a_wrong_method_is_not_allowed(api: APIClient) -> None:
     response = api.get(LOGIN)
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
 
 
-def test_a_host_that_is_not_ours(api: APIClient) -> None:
+def test_an_unknown_host_is_a_bad_request(api: APIClient) -> None:
     response = api.get("/api/v1/health/", HTTP_HOST="evil.example")
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
 
 
-def test_a_fault_of_ours(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_500_without_details(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(**kwargs: str) -> None:
         raise RuntimeError("secret detail")
 
@@ -133,7 +137,9 @@ def test_a_fault_of_ours(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> Non
         ("de, en;q=0.5", "Wrong e-mail address or password."),
     ],
 )
-def test_the_language_is_the_clients(api: APIClient, language: str, message: str) -> None:
+def test_errors_are_in_the_language_of_the_client(
+    api: APIClient, language: str, message: str
+) -> None:
     body = {"email": "a@example.com", "password": "x"}
     response = api.post(LOGIN, body, headers={"Accept-Language": language})
     assert response.json()["detail"] == message
@@ -158,7 +164,7 @@ def test_a_refused_token_is_explained(
     assert (response.status_code, response.json()["detail"]) == (401, message)
 
 
-def test_a_throttled_request_is_answered_with_the_time_to_wait(
+def test_a_throttled_request_says_when_to_try_again(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "1/hour")
@@ -174,7 +180,9 @@ def test_a_throttled_request_is_answered_with_the_time_to_wait(
 
 
 @pytest.mark.parametrize("phone", ["123", "+55 11 1", "phone"])
-def test_a_wrong_phone_number_is_answered_with_a_right_one(user_api: APIClient, phone: str) -> None:
+def test_an_invalid_phone_number_is_refused_with_an_example(
+    user_api: APIClient, phone: str
+) -> None:
     response = user_api.get("/api/v1/users/me/")
     path = f"/api/v1/users/{response.json()['user']['id']}/"
     response = user_api.patch(path, {"phone": phone}, headers={"Accept-Language": "pt-BR"})

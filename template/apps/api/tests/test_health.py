@@ -7,14 +7,13 @@ from rest_framework.test import APIClient
 from common.drf.health import State
 
 
-def test_health(api: APIClient) -> None:
-    """Without a database: the test has none."""
+def test_liveness_needs_no_database(api: APIClient) -> None:
     response = api.get("/api/v1/health/")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_ready(api: APIClient) -> None:
+def test_readiness_lists_its_checks(api: APIClient) -> None:
     response = api.get("/api/v1/health/ready/")
     assert response.status_code == 200
     assert response.json()["status"] == "ok"
@@ -22,7 +21,9 @@ def test_ready(api: APIClient) -> None:
 
 
 @pytest.mark.django_db
-def test_not_ready(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_is_503_without_a_database(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> None:
         raise OperationalError("secret detail")
 
@@ -34,7 +35,7 @@ def test_not_ready(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_nothing_else() -> State:
-    raise AssertionError("The database is away, which this check would wait for as well.")
+    raise AssertionError("No check must run after one that failed.")
 
 
 def test_readiness_ends_with_the_first_check_that_fails(

@@ -1,4 +1,4 @@
-"""Production logs name a fault and contain no secret, whoever logs it. OWASP ASVS 5.0: 16.2.5."""
+"""Production logs contain errors without secrets. OWASP ASVS 5.0: 16.2.5."""
 
 import io
 import json
@@ -124,13 +124,13 @@ def test_what_looks_like_a_secret_is_redacted(lines: Lines, user: User) -> None:
 
 
 @pytest.mark.parametrize("long", ["a", "a:", "%40", "eyJ", "://:", "a@", "\\"])
-def test_a_long_line_is_redacted_in_one_pass(lines: Lines, long: str) -> None:
+def test_long_lines_are_redacted_in_linear_time(lines: Lines, long: str) -> None:
     """A quadratic pattern takes half a minute for this line."""
     logging.getLogger("library").error(long * 50_000)
     assert len(lines()) == 1
 
 
-def test_what_ends_a_process_or_a_thread_is_logged(lines: Lines) -> None:
+def test_uncaught_exceptions_of_processes_and_threads_are_logged(lines: Lines) -> None:
     def fail() -> None:
         raise RuntimeError(PASSWORD)
 
@@ -153,22 +153,23 @@ def test_errors_with_a_circular_cause_are_logged(lines: Lines) -> None:
     assert "KeyError" in lines()[0]["exception"]
 
 
-def test_libraries_do_not_log_their_debugging() -> None:
-    """Some log headers and bodies."""
+def test_libraries_do_not_log_at_debug() -> None:
+    """Some of them log headers and bodies."""
     config = logging_config(logging.DEBUG, as_json=True)
     assert config["root"]["level"] == logging.INFO
     assert config["loggers"]["apps"]["level"] == logging.DEBUG
 
 
-def test_the_line_of_a_request_names_the_user(
+def test_the_log_line_of_a_request_contains_the_user_id(
     user_api: APIClient, user: User, lines: Lines
 ) -> None:
     user_api.get("/api/v1/users/me/")
     assert lines()[-1]["user_id"] == user.pk
 
 
-def test_a_session_cookie_costs_no_query_for_the_log(api: APIClient, lines: Lines) -> None:
-    """Without a database: the test has none."""
+def test_logging_a_request_with_a_session_cookie_takes_no_query(
+    api: APIClient, lines: Lines
+) -> None:
     api.cookies["sessionid"] = "abcdefghijklmnopqrstuvwxyz012345"
     assert api.get("/api/v1/health/").status_code == 200
     assert [line["event"] for line in lines()] == ["request_finished"]

@@ -9,7 +9,6 @@ from typing import Any, cast
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from django.conf import settings
 from django.test import Client
 
 from api_core import http
@@ -21,7 +20,7 @@ from common.drf.middleware import RequestBodyMiddleware
 # A request closes old connections of the database.
 pytestmark = pytest.mark.django_db
 
-LIMIT = settings.REQUEST_BODY_MAX_BYTES
+LIMIT = 2_621_440  # 2.5 MiB, as docs promise
 
 
 class UnreadableBody(BytesIO):
@@ -39,7 +38,7 @@ class ResetBody(BytesIO):
 
 
 def call(path: str = "/nowhere/", body: BytesIO | None = None, **variables: str) -> tuple[int, Any]:
-    """Call the WSGI application: the response's status and JSON."""
+    """Call the WSGI application, and return the status and the JSON of the response."""
     environ: dict[str, Any] = {"PATH_INFO": path, "HTTP_HOST": "localhost"} | variables
     environ |= {"wsgi.input": body or BytesIO(), "wsgi.input_terminated": True}
     setup_testing_defaults(environ)
@@ -90,7 +89,7 @@ class TestBodies:
         assert body.tell() == LIMIT + 1
 
     def test_a_body_that_ends_early_cannot_be_read(self) -> None:
-        """Else a view would take a part of a form for all of it."""
+        """Otherwise a view would process a part of a form."""
 
         def read(environ: Any, _start_response: Any) -> list[bytes]:
             return [environ["wsgi.input"].read(100)]
@@ -128,7 +127,7 @@ class TestCharacters:
 
 
 def test_a_request_whose_client_left_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server may cancel it; a thread that is sending the response would then wait for ever."""
+    """If it was cancelled, a thread that sends the response would wait for ever."""
 
     async def leave() -> None:
         started, ended = asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""The start of a container, as far as it can be tried without one."""
+"""The command ``prepare_database``."""
 
 import threading
 from io import StringIO
@@ -13,7 +13,9 @@ from apps.api.management.commands.prepare_database import migration_lock
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_database_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preparation_fails_if_the_database_stays_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse() -> None:
         raise OperationalError("connection refused\n\tIs the server running?")
 
@@ -21,12 +23,14 @@ def test_a_database_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     said = StringIO()
     with pytest.raises(CommandError) as failed:
         call_command("prepare_database", wait=1, stderr=said)
-    fault = "The database does not answer: connection refused Is the server running?"
+    fault = "The database is unavailable: connection refused Is the server running?"
     assert str(failed.value) == fault
     assert said.getvalue() == f"Waiting: {fault}\n"
 
 
-def test_what_another_process_migrates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preparation_waits_for_the_migrations_of_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     faults = iter(["not yet", "not yet", ""])
     monkeypatch.setattr(prepare_database, "fault_of_migrations", lambda: next(faults))
     call_command("prepare_database", by_another=True, stderr=StringIO())

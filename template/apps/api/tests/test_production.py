@@ -1,4 +1,4 @@
-"""The settings of production, in a process of its own: what docs and browsers rely on."""
+"""The settings of production, in a separate process."""
 
 import json
 import os
@@ -54,7 +54,7 @@ print(json.dumps({{
 
 @pytest.fixture(scope="module")
 def production() -> dict[str, Any]:
-    """What a process with only the required variables has for settings, and how it responds."""
+    """Settings and responses of a process that only has the required variables."""
     ran = in_production(CODE)
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -62,7 +62,7 @@ def production() -> dict[str, Any]:
 
 
 def in_production(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code with the variables that .env.example calls required, and those given."""
+    """Run code with the variables that .env.example marks as required, and the given ones."""
     example = (BASE_DIR / ".env.example").read_text()
     required = re.findall(r"^# Required\b(?:.*\n#)+?(\w+)=(.*)", example, flags=re.MULTILINE)
     return subprocess.run(  # noqa: S603 - our own code
@@ -77,7 +77,7 @@ def in_production(code: str, **variables: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_browsers_come_back_through_https_only(production: dict[str, Any]) -> None:
+def test_responses_require_https_from_then_on(production: dict[str, Any]) -> None:
     response = production["responses"]["proxied"]
     assert response["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
 
@@ -90,7 +90,7 @@ def test_plain_http_is_redirected_except_for_probes(production: dict[str, Any]) 
     assert responses["proxied"]["status"] == 404
 
 
-def test_pages_load_nothing_from_elsewhere_and_are_not_framed(production: dict[str, Any]) -> None:
+def test_pages_load_only_local_files_and_cannot_be_framed(production: dict[str, Any]) -> None:
     response = production["responses"]["proxied"]
     assert response["Content-Security-Policy"] == (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
@@ -102,7 +102,7 @@ def test_pages_load_nothing_from_elsewhere_and_are_not_framed(production: dict[s
     assert response["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
-def test_pages_of_other_origins_read_no_response(production: dict[str, Any]) -> None:
+def test_other_origins_cannot_read_responses(production: dict[str, Any]) -> None:
     assert "Access-Control-Allow-Origin" not in production["responses"]["foreign"]
 
 
@@ -114,21 +114,21 @@ def test_cookies_need_https(production: dict[str, Any]) -> None:
     assert production["CSRF_COOKIE_SECURE"]
 
 
-def test_no_forwarded_address_is_believed_by_default(production: dict[str, Any]) -> None:
+def test_forwarded_addresses_are_ignored_by_default(production: dict[str, Any]) -> None:
     assert production["NUM_PROXIES"] == 0
 
 
-def test_passwords_are_hashed_as_owasp_asks(production: dict[str, Any]) -> None:
+def test_passwords_are_hashed_with_the_parameters_of_owasp(production: dict[str, Any]) -> None:
     assert production["password"].startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-def test_what_only_development_does_is_off(production: dict[str, Any]) -> None:
+def test_development_features_are_off_in_production(production: dict[str, Any]) -> None:
     assert not production["DEBUG"]
     assert not production["REGISTER_RETURNS_CONFIRM_TOKEN"]
     assert production["REQUIRE_CONFIRMED_EMAIL"]
 
 
-def test_weak_values_stop_the_start() -> None:
+def test_weak_values_prevent_the_start() -> None:
     weak = {
         "DJANGO_SECRET_KEY": "short",
         "DJANGO_SECRET_KEY_FALLBACKS": "short",

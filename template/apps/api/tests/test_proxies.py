@@ -1,4 +1,4 @@
-"""A proxy that ``NUM_PROXIES`` does not count."""
+"""Detection of proxies that are missing from ``NUM_PROXIES``."""
 
 import pytest
 from django.core.exceptions import MiddlewareNotUsed
@@ -26,7 +26,7 @@ def test_an_uncounted_proxy_is_logged_once(rf: RequestFactory) -> None:
     assert "192.0.2.1" not in str(logs)
 
 
-def test_the_service_looks_at_every_request(client: Client) -> None:
+def test_the_service_detects_an_uncounted_proxy(client: Client) -> None:
     with capture_logs() as logs:
         client.get("/api/v1/health/", headers={"X-Forwarded-For": "192.0.2.1"})
     assert "proxy_not_counted" in [line["event"] for line in logs]

@@ -1,4 +1,4 @@
-"""The OpenAPI schema tells the truth: schemathesis calls the API with all that it allows."""
+"""The OpenAPI schema, and calls of the API with the values that it allows (schemathesis)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ api_schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", applicat
 
 @pytest.fixture
 def open_connection(db: None) -> Iterator[None]:
-    """Let no request close the connection of the test's transaction, as Django's client does."""
+    """Keep requests from closing the connection of the test's transaction, as Django's client does."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -33,22 +33,22 @@ def open_connection(db: None) -> Iterator[None]:
 
 @api_schema.parametrize()
 @settings(
-    # Some 500 calls at the edges of the schema, the same in every run, and no random ones.
+    # About 500 calls with boundary values, the same in every run, and no random ones.
     phases=[Phase.explicit],
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_the_api_answers_as_described(
+def test_responses_match_the_schema(
     case: Case[Any], user: User, open_connection: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apps.user.api.auth.AuthView.throttle_classes", [])
     case.call_and_validate(
         headers={"Authorization": f"Bearer {issue_jwt(user).token}"},
         excluded_checks=[
-            # What is well formed can still be refused: a token that nobody issued, an
-            # address that is taken, a weak password.
+            # Valid values can still be refused: an unknown token, an address in use, a weak
+            # password.
             positive_data_acceptance,
-            # DRF reads a number as the text that it looks like.
+            # DRF accepts numbers as text.
             negative_data_rejection,
         ],
     )
@@ -58,7 +58,7 @@ def test_the_schema_is_valid(tmp_path: Path) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yml"))
 
 
-def test_swagger_ui_loads_nothing_from_elsewhere(api: APIClient) -> None:
+def test_swagger_ui_loads_only_local_files(api: APIClient) -> None:
     response = api.get("/api/docs/")
     assert response.status_code == 200
     assert "//" not in response.content.decode().replace("http://testserver/", "")
@@ -82,7 +82,7 @@ def test_operations_of_accounts_and_health_have_summaries(api: APIClient) -> Non
 
 
 def example(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the body that Swagger UI shows for a request, as it builds it from the schema."""
+    """Return the example body that Swagger UI generates from the schema."""
     defaults = {"email": "user@example.com", "date": "2026-01-31"}
     body = {}
     for field, described in schema["components"]["schemas"][name]["properties"].items():
@@ -97,7 +97,7 @@ def example(schema: dict[str, Any], name: str) -> dict[str, Any]:
     return body
 
 
-def test_the_examples_register_and_log_in(
+def test_the_examples_of_the_schema_can_register_and_log_in(
     api: APIClient, monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
     monkeypatch.setattr("apps.user.services.settings.REQUIRE_CONFIRMED_EMAIL", False)

@@ -1,4 +1,4 @@
-"""Variables: how ``.env`` is loaded, and what production refuses."""
+"""Environment variables, ``.env``, and the validators of production."""
 
 import json
 import os
@@ -28,7 +28,7 @@ SECRET = "T5fQb0Z8xJr2wKcVn7yLsE4uHg9DiAo1PmXtRkYzWvNqBjSe6C"
 
 @pytest.fixture
 def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that can be loaded, and no trace of it after the test."""
+    """A file to load, whose variables are removed after the test."""
     monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
     for name in ("SET", "UNSET"):
         # setenv first, so that the variable is restored even if it does not exist now.
@@ -49,13 +49,13 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("\ufeffUNSET=a", "a"),
     ],
 )
-def test_a_value_stays_as_written(env_file: Path, line: str, value: str) -> None:
+def test_values_in_the_file_are_not_changed(env_file: Path, line: str, value: str) -> None:
     env_file.write_bytes(f"{line}\n".encode())
     load_env_file(env_file)
     assert os.environ["UNSET"] == value
 
 
-def test_the_environment_wins_over_the_file(
+def test_the_environment_takes_precedence_over_the_file(
     env_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SET", "exported")
@@ -64,7 +64,7 @@ def test_the_environment_wins_over_the_file(
     assert (os.environ["SET"], os.environ["UNSET"]) == ("exported", "file")
 
 
-def test_no_file_is_needed(env_file: Path) -> None:
+def test_the_env_file_is_optional(env_file: Path) -> None:
     load_env_file(env_file)
     assert "UNSET" not in os.environ
 
@@ -123,12 +123,12 @@ def test_an_empty_list_of_previous_keys_is_refused() -> None:
         "api.example.com.",
     ],
 )
-def test_what_is_no_host_name_is_refused(host: str) -> None:
+def test_invalid_host_names_are_refused(host: str) -> None:
     with pytest.raises(ValidationError):
         host_names(["api.example.com", host])
 
 
-def test_no_host_is_refused() -> None:
+def test_an_empty_list_of_hosts_is_refused() -> None:
     with pytest.raises(ValidationError):
         host_names([])
 
@@ -144,7 +144,7 @@ def test_no_host_is_refused() -> None:
         "https://[",
     ],
 )
-def test_addresses_without_tls_are_refused(url: str) -> None:
+def test_urls_without_tls_are_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         https_url(url)
 
@@ -162,7 +162,7 @@ def test_addresses_without_tls_are_refused(url: str) -> None:
         "My\nService <noreply@example.com>",
     ],
 )
-def test_what_is_no_sender_is_refused(address: str) -> None:
+def test_invalid_senders_are_refused(address: str) -> None:
     with pytest.raises(ValidationError):
         sender(address)
 
@@ -175,7 +175,7 @@ def test_a_login_without_tls_is_refused(port: int) -> None:
     encrypted_login("127.0.0.1", port)("service")
 
 
-def test_development_switches_are_refused() -> None:
+def test_development_switches_are_refused_in_production() -> None:
     with pytest.raises(ValidationError):
         switched_off(True)
 
@@ -201,7 +201,7 @@ def test_the_port_selects_tls(port: int, use_ssl: bool, use_tls: bool) -> None:
     assert (options["use_ssl"], options["use_tls"]) == (use_ssl, use_tls)
 
 
-def test_every_variable_at_fault_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_invalid_variable_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_PORT", "five")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "api_core.settings.prod")
     env = Env(eager=False)

@@ -1,11 +1,13 @@
-"""Tasks in development: at once, or later by ``db_worker``."""
+"""Tasks in development."""
 
 from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
-from django.tasks import TaskResultStatus, task
+from django.db import transaction
+from django.tasks import task
 from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
 
 from common.tasks import DevelopmentBackend
 
@@ -22,10 +24,26 @@ def nothing_ran() -> None:
     ran.clear()
 
 
-def test_a_task_runs_where_it_is_enqueued(db: None) -> None:
+def test_a_task_runs_in_this_process_after_the_commit(transactional_db: None) -> None:
     assert isinstance(remember.get_backend(), DevelopmentBackend)
-    result = remember.enqueue("now")
-    assert (ran, result.status) == (["now"], TaskResultStatus.SUCCESSFUL)
+    with transaction.atomic():
+        remember.enqueue("now")
+        assert ran == []
+    assert ran == ["now"]
+
+
+def test_a_task_of_a_transaction_that_is_rolled_back_does_not_run(transactional_db: None) -> None:
+    with transaction.atomic():
+        remember.enqueue("never")
+        transaction.set_rollback(True)
+    assert ran == []
+
+
+def test_a_task_that_a_worker_has_taken_does_not_run_twice(transactional_db: None) -> None:
+    with transaction.atomic():
+        remember.enqueue("taken")
+        DBTaskResult.objects.get().claim("worker")
+    assert ran == []
 
 
 def test_a_deferred_task_runs_when_it_is_due(transactional_db: None) -> None:

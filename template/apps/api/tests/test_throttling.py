@@ -36,7 +36,7 @@ def log_in(api: APIClient, address: str, email: str = "ana@example.com", **body:
     return api.post(LOGIN, body, REMOTE_ADDR=address).status_code
 
 
-# Each is one account to the serializer, which removes white space before it measures.
+# The serializer removes white space before it checks the length.
 SPELLINGS = ["\tana@example.com", "ana@example.com\n", " " * 260 + "ana@example.com"]
 
 
@@ -45,12 +45,12 @@ def counted() -> list[tuple[str, int, float]]:
 
 
 class TestAccounts:
-    def test_white_space_around_an_address_makes_no_other_account(self, api: APIClient) -> None:
+    def test_white_space_around_an_address_is_ignored(self, api: APIClient) -> None:
         full_width = "\tana@ｅｘａｍｐｌｅ.com"
         tried = [log_in(api, "192.0.2.1", email) for email in [*SPELLINGS, full_width]]
         assert tried == [401, 401, 401, 429]
 
-    def test_white_space_does_not_hide_tries_of_the_password(self, user_api: APIClient) -> None:
+    def test_attempts_with_white_space_around_the_address_count(self, user_api: APIClient) -> None:
         user = User.objects.get()
         changes = [
             user_api.patch(
@@ -61,13 +61,15 @@ class TestAccounts:
         ]
         assert changes == [400] * 10 + [429] * 2
 
-    def test_one_stranger_does_not_keep_the_owner_out(self, api: APIClient, user: User) -> None:
+    def test_attempts_from_one_network_do_not_lock_out_the_owner(
+        self, api: APIClient, user: User
+    ) -> None:
         stranger = [log_in(api, "192.0.2.1", user.email) for _try in range(5)]
         assert stranger == [401] * 3 + [429] * 2
         assert log_in(api, "198.51.100.1", user.email, password=PASSWORD) == 200
 
     @pytest.mark.parametrize("owner", ["2001:db8:0:1::1", "2001:db8:1::1"])
-    def test_an_ipv6_stranger_is_one_network(self, api: APIClient, user: User, owner: str) -> None:
+    def test_an_ipv6_network_is_one_client(self, api: APIClient, user: User, owner: str) -> None:
         stranger = [log_in(api, f"2001:db8::{host}", user.email) for host in range(1, 5)]
         assert stranger == [401] * 3 + [429]
         assert log_in(api, owner, user.email, password=PASSWORD) == 200
@@ -82,7 +84,7 @@ class TestAccounts:
             log_in(api, "192.0.2.1", spelling)
         assert log_in(api, "192.0.2.1", other) == 429
 
-    def test_tries_that_were_refused_do_not_count_for_the_account(self, api: APIClient) -> None:
+    def test_refused_attempts_do_not_count_for_the_account(self, api: APIClient) -> None:
         for _try in range(5):
             log_in(api, "192.0.2.1")
         assert [log_in(api, f"198.51.100.{host}") for host in range(4)] == [401] * 3 + [429]
@@ -94,12 +96,12 @@ class TestRefusal:
         for number in range(5):
             log_in(api, "192.0.2.1", f"{number}@example.com")
 
-    def test_nothing_is_written(self, api: APIClient) -> None:
+    def test_a_refused_request_writes_nothing(self, api: APIClient) -> None:
         before = counted()
         assert [log_in(api, "192.0.2.1", f"new{n}@example.com") for n in range(3)] == [429] * 3
         assert counted() == before
 
-    def test_the_body_is_not_read(self, api: APIClient) -> None:
+    def test_the_body_of_a_refused_request_is_not_read(self, api: APIClient) -> None:
         body = BytesIO(b'{"email": "ana@example.com", "password": "wrong"}')
         extra: Any = {
             "wsgi.input": body,
@@ -121,7 +123,7 @@ class TestRefusal:
 
 
 class TestCounters:
-    def test_each_takes_one_statement(self) -> None:
+    def test_counting_an_attempt_takes_one_statement(self) -> None:
         for expected in (0, 0):
             with CaptureQueriesContext(connection) as captured:
                 assert throttling.seconds_to_wait("key", 2, 60) == expected
@@ -141,7 +143,7 @@ class TestCounters:
         assert counted() == [("key", 1, now + 60)]
         assert throttling.seconds_to_wait("key", 1, 60) == 60
 
-    def test_expired_ones_are_deleted_now_and_then(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_expired_counters_are_deleted_regularly(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(throttling, "_windows", count(1))
         monkeypatch.setattr(throttling, "PRUNE_EVERY", 3)
         Counter.objects.create(key="expired", count=9, expires_at=time.time() - 1)
@@ -152,12 +154,14 @@ class TestCounters:
         assert [key for key, _count, _expires in counted()] == ["one", "three", "two"]
 
     @pytest.mark.parametrize("address", ["", "x" * 5000, "not an address", "fe80::1%eth0"])
-    def test_odd_addresses_are_counted(self, api: APIClient, address: str) -> None:
+    def test_requests_from_invalid_addresses_are_limited_together(
+        self, api: APIClient, address: str
+    ) -> None:
         assert [log_in(api, address, f"{n}@example.com") for n in range(6)] == [401] * 5 + [429]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_tries_at_the_same_moment_are_all_counted() -> None:
+def test_concurrent_attempts_are_all_counted() -> None:
     def in_a_thread(_number: int) -> bool:
         try:
             return throttling.seconds_to_wait("key", 10, 60) == 0

@@ -1,4 +1,4 @@
-"""Translations are compiled when the service starts: Git has only the .po files."""
+"""Translations are compiled when the service starts."""
 
 import gettext
 import os

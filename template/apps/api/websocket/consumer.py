@@ -65,6 +65,9 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         except RedisError as error:
             logger.warning("redis_unavailable", error=error)
             await self.close_with(CloseCode.TRY_AGAIN_LATER)
+        except asyncio.CancelledError:  # Daphne stops
+            await self.close_with(CloseCode.RECONNECT)
+            raise
         finally:
             if self._checks:
                 self._checks.cancel()

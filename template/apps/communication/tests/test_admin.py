@@ -75,7 +75,7 @@ def preview_url(template: EmailTemplate) -> str:
         "/summernote/upload_attachment/",
     ],
 )
-def test_the_package_has_no_address_here(
+def test_the_urls_of_django_summernote_are_not_mounted(
     db: None, admin_client: Client, path: str, staff: bool, method: str
 ) -> None:
     client = admin_client if staff else Client()
@@ -90,14 +90,14 @@ def views(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
             yield pattern.callback.__module__
 
 
-def test_no_view_and_no_model_of_the_package_is_in_use() -> None:
+def test_no_view_and_no_model_of_django_summernote_is_in_use() -> None:
     modules = set(views(get_resolver().url_patterns))
     assert "common.drf.health" in modules
     assert not [module for module in modules if module.startswith("django_summernote")]
     assert "django_summernote" not in {model._meta.app_label for model in admin.site._registry}
 
 
-def test_the_editor_takes_every_file_from_here(editor: Client) -> None:
+def test_the_editor_loads_files_only_from_this_service(editor: Client) -> None:
     page = editor.get(f"{ADD}?kind=reset_password&language=en").content.decode()
     assert "summernote-lite.min.js" in page
     sources = re.findall(r'(?:src|href)="([^"#?]+)', page)
@@ -106,7 +106,7 @@ def test_the_editor_takes_every_file_from_here(editor: Client) -> None:
     assert "<script>" not in page
 
 
-def test_the_editor_finds_the_jquery_that_the_admin_hides_later(editor: Client) -> None:
+def test_summernote_loads_before_the_admin_hides_jquery(editor: Client) -> None:
     page = editor.get(f"{ADD}?kind=reset_password&language=en").content.decode()
     names = ["jquery.js", "summernote-lite.min.js", "jquery.init.js", "communication/editor.js"]
     places = [page.replace("jquery.min.js", "jquery.js").index(name) for name in names]
@@ -116,14 +116,26 @@ def test_the_editor_finds_the_jquery_that_the_admin_hides_later(editor: Client) 
 @pytest.mark.parametrize(
     ("language", "locale"), [("pt-br", "pt-BR"), ("en", "en-US"), ("xx", "en-US")]
 )
-def test_the_editor_speaks_the_language_of_the_admin(language: str, locale: str) -> None:
+def test_the_editor_uses_the_language_of_the_admin(language: str, locale: str) -> None:
     with translation.override(language):
         widget = SummernoteEditor()
         assert f'data-language="{locale}"' in widget.render("html", "")
+        assert 'class="summernote-editor"' in widget.render("html", "")
         assert f"summernote-{locale}.min.js" in str(widget.media)
 
 
-def test_scripts_stay_forbidden_beside_the_editor(editor: Client, template: EmailTemplate) -> None:
+def test_the_editor_is_a_textarea_that_is_not_required(editor: Client) -> None:
+    empty = SummernoteEditor().render("html", None)
+    assert '<textarea name="html"' in empty
+    assert "None" not in empty
+    page = editor.get(f"{ADD}?kind=reset_password&language=en").content.decode()
+    (textarea,) = re.findall(r"<textarea[^>]*>", page)
+    assert "required" not in textarea
+
+
+def test_inline_scripts_are_forbidden_on_the_pages_of_the_editor(
+    editor: Client, template: EmailTemplate
+) -> None:
     for url in (ADD + "?kind=reset_password", change_url(template), preview_url(template)):
         policy = editor.get(url).headers["Content-Security-Policy"]
         assert "default-src 'self';" in policy
@@ -135,7 +147,7 @@ def test_scripts_stay_forbidden_beside_the_editor(editor: Client, template: Emai
 # Writing
 
 
-def test_a_new_text_starts_from_the_shipped_one(editor: Client) -> None:
+def test_a_new_template_starts_with_the_built_in_text(editor: Client) -> None:
     shipped = shipped_text(get_kind("reset_password"), "pt-br")
     assert shipped is not None
     chooser = editor.get(ADD).content.decode()
@@ -146,16 +158,21 @@ def test_a_new_text_starts_from_the_shipped_one(editor: Client) -> None:
     assert shipped.html in page
 
 
-def test_one_that_was_written_before_is_opened(editor: Client, template: EmailTemplate) -> None:
-    assert f'href="{change_url(template)}"' in editor.get(ADD).content.decode()
+def test_the_chooser_links_to_existing_templates(editor: Client, template: EmailTemplate) -> None:
+    response = editor.get(ADD, headers={"Accept-Language": "en"})
+    page = response.content.decode()
+    assert "<h1>Rewrite an e-mail</h1>" in page
+    assert 'id="logout-form"' in page
+    assert f'<a href="{change_url(template)}" class="changelink">' in page
+    assert f'<a href="{ADD}?kind=reset_password&amp;language=pt-br" class="addlink">' in page
 
 
 @pytest.mark.parametrize("query", ["kind=", "kind=nonsense&language=en", "kind=a&language=../.."])
-def test_nonsense_in_the_address_does_no_harm(editor: Client, query: str) -> None:
+def test_an_unknown_kind_or_language_in_the_url_is_ignored(editor: Client, query: str) -> None:
     assert editor.get(f"{ADD}?{query}").status_code == 200
 
 
-def test_a_text_is_written_and_cleaned(editor: Client) -> None:
+def test_a_saved_template_is_sanitised(editor: Client) -> None:
     attack = '<p onclick="x()">Hi</p><script>alert(1)</script><a href="http://{{reset_url}}">x</a>'
     response = editor.post(ADD, TEXT | {"html": attack})
     assert response.status_code == 302
@@ -176,7 +193,7 @@ def test_a_text_is_written_and_cleaned(editor: Client) -> None:
         ("subject", "{{ reset_url }}", "The subject cannot contain a link: reset_url."),
     ],
 )
-def test_a_text_that_cannot_be_sent_is_refused(
+def test_a_template_that_cannot_be_sent_is_rejected(
     editor: Client, field: str, text: str, message: str
 ) -> None:
     for url in (ADD, PREVIEW):
@@ -186,20 +203,24 @@ def test_a_text_that_cannot_be_sent_is_refused(
     assert not EmailTemplate.objects.exists()
 
 
-def test_a_refused_text_comes_back_without_its_scripts(editor: Client) -> None:
+def test_a_rejected_template_is_shown_again_without_scripts(editor: Client) -> None:
     response = editor.post(ADD, TEXT | {"html": "<p>kept</p><img src=x onerror=alert(1)>"})
     page = unescape(response.content.decode())
     assert "<p>kept</p>" in page
     assert "onerror" not in page
 
 
-def test_there_is_one_text_per_kind_and_language(editor: Client, template: EmailTemplate) -> None:
+def test_a_second_template_for_a_kind_and_language_is_rejected(
+    editor: Client, template: EmailTemplate
+) -> None:
     response = editor.post(ADD, TEXT, headers={"Accept-Language": "en"})
     assert "There is already a template for this language." in response.content.decode()
     assert EmailTemplate.objects.count() == 1
 
 
-def test_a_change_keeps_kind_and_language(editor: Client, template: EmailTemplate) -> None:
+def test_the_kind_and_language_of_a_template_cannot_be_changed(
+    editor: Client, template: EmailTemplate
+) -> None:
     editor.post(change_url(template), TEXT | {"kind": "confirm_email", "subject": "New"})
     template.refresh_from_db()
     assert (template.kind, template.subject) == ("reset_password", "New")
@@ -220,11 +241,12 @@ def test_a_preview_shows_the_sample_values(editor: Client, template: EmailTempla
     assert "Reset it, Ana" in page
     sample = get_kind("reset_password").placeholders["reset_url"]
     assert f'<a href="{sample}">Reset</a>' in sandboxed(page)
+    assert '<html lang="en">' in sandboxed(page)
     assert sandboxed(page).rstrip().endswith("</html>")
     assert f"Reset: &lt;{sample}&gt;" in page
 
 
-def test_a_preview_shows_what_is_not_saved(editor: Client, template: EmailTemplate) -> None:
+def test_a_preview_shows_unsaved_changes(editor: Client, template: EmailTemplate) -> None:
     for url in (PREVIEW, preview_url(template)):
         page = editor.post(url, TEXT | {"language": "pt-br", "subject": "Unsaved"}).content.decode()
         assert '<p id="email-subject">Unsaved</p>' in page
@@ -241,13 +263,13 @@ def test_a_preview_is_escaped(editor: Client) -> None:
     assert "<script>alert" not in sandboxed(page)
 
 
-def test_a_text_of_a_kind_that_is_gone_is_explained(editor: Client) -> None:
+def test_a_template_of_a_removed_kind_can_be_opened(editor: Client) -> None:
     template = EmailTemplate.objects.create(**TEXT | {"kind": "gone", "is_active": True})
     assert "errornote" in editor.get(preview_url(template)).content.decode()
     assert editor.get(change_url(template)).status_code == 200
 
 
-def test_previews_are_for_those_who_may_see_or_write(template: EmailTemplate) -> None:
+def test_a_preview_requires_the_permission_to_view_or_change(template: EmailTemplate) -> None:
     anonymous, nobody, reader = Client(), staff_client(), staff_client("view_emailtemplate")
     for url in (PREVIEW, preview_url(template)):
         assert anonymous.get(url).status_code == 302
@@ -262,12 +284,12 @@ def test_previews_are_for_those_who_may_see_or_write(template: EmailTemplate) ->
     assert outsider.get(preview_url(template)).status_code == 302
 
 
-def test_a_preview_needs_the_form(editor: Client) -> None:
+def test_a_preview_without_a_template_redirects_to_the_list(editor: Client) -> None:
     assert editor.get(PREVIEW).headers["Location"] == TEMPLATES
     assert editor.get(PREVIEW.replace("preview", "99/preview")).status_code == 404
 
 
-def test_a_preview_cannot_be_posted_from_elsewhere(admin_user: User) -> None:
+def test_a_preview_requires_a_csrf_token(admin_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     assert client.post(PREVIEW, TEXT).status_code == 403
@@ -286,7 +308,7 @@ def failed(greeting_text: EmailTemplate) -> Email:
     return email
 
 
-def test_the_log_shows_what_failed_and_counts(admin_client: Client, failed: Email) -> None:
+def test_the_log_shows_errors_and_counts_states(admin_client: Client, failed: Email) -> None:
     page = admin_client.get(LOG, {"state": "failed"}, headers={"Accept-Language": "en"})
     text = page.content.decode()
     assert "SMTPServerDisconnected" in text
@@ -308,7 +330,7 @@ def send_again(client: Client, email: Email) -> Any:
     return client.post(LOG, {"action": "send_again", "_selected_action": [email.pk]}, follow=True)
 
 
-def test_an_e_mail_is_sent_again_from_the_log(
+def test_an_email_can_be_sent_again_from_the_log(
     admin_client: Client,
     failed: Email,
     mailoutbox: Sequence[EmailMessage],
@@ -321,7 +343,7 @@ def test_an_e_mail_is_sent_again_from_the_log(
     assert len(mailoutbox) == 1
 
 
-def test_sending_again_and_deleting_need_a_permission(failed: Email) -> None:
+def test_sending_again_and_deleting_require_a_permission(failed: Email) -> None:
     client = staff_client("view_email")
     send_again(client, failed)
     assert not Email.objects.due(timezone.now()).exists()

@@ -4,8 +4,10 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from email.utils import parseaddr
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,18 +15,23 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.tasks import task_backends
+from django.tasks import TaskResultStatus, task_backends
 from django.utils import timezone, translation
+from django_tasks_db.models import DBTaskResult
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from apps.communication import services, tasks
+from api_core.mailers import named_sender
+from apps.communication import tasks
+from apps.communication.emails import email_kind
 from apps.communication.kinds import UnknownEmailKindError
-from apps.communication.models import Email, EmailQuerySet, EmailTemplate
+from apps.communication.models import Email, EmailTemplate
 from apps.communication.services import queue_email, requeue_emails
-from apps.communication.tasks import LEASE, MAX_ATTEMPTS, send_due_emails
+from apps.communication.tasks import LEASE, MAX_ATTEMPTS, deliver_email, send_due_emails
 from apps.communication.tests.conftest import Clock
 
 pytestmark = pytest.mark.usefixtures("greeting_text")
+
+type Worker = Callable[[], object]
 
 State = Email.State
 DOWN = {"default": {"BACKEND": "apps.communication.tests.test_delivery.DownBackend"}}
@@ -48,14 +55,25 @@ def queue(number: int = 0, **fields: Any) -> Email:
     return email
 
 
+def state_of(email: Email) -> str:
+    return Email.objects.values_list("state", flat=True).get(pk=email.pk)
+
+
 def addresses(outbox: Sequence[EmailMessage]) -> list[str]:
     return [message.to[0] for message in outbox]
+
+
+@pytest.fixture
+def worker(transactional_db: None, settings: Settings) -> Worker:
+    """Store tasks as in production. The returned function runs those that are due."""
+    settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+    return partial(call_command, "db_worker", batch=True, startup_delay=False)
 
 
 # Queueing
 
 
-def test_an_e_mail_leaves_after_the_commit(
+def test_an_email_is_sent_after_the_commit(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     mailoutbox: Sequence[EmailMessage],
 ) -> None:
@@ -79,30 +97,19 @@ def test_an_e_mail_leaves_after_the_commit(
     ]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_what_is_rolled_back_is_never_sent(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_an_email_and_its_tasks_are_stored_with_the_transaction(worker: Worker) -> None:
     with transaction.atomic():
         queue()
+        assert DBTaskResult.objects.count() == 2
         transaction.set_rollback(True)
-    send_due_emails.call()
-    assert not mailoutbox
     assert not Email.objects.exists()
+    assert not DBTaskResult.objects.exists()
+    queue()
+    worker()
+    assert Email.objects.get().state == State.SENT
 
 
-def test_no_request_fails_because_the_wake_up_does(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken() -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(services, "wake_up", broken)
-    with django_capture_on_commit_callbacks(execute=True):
-        email = queue()
-    assert Email.objects.due(timezone.now()).get() == email
-
-
-def test_the_log_holds_neither_text_nor_link(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_the_log_contains_neither_text_nor_link(mailoutbox: Sequence[EmailMessage]) -> None:
     email = queue()
     send_due_emails.call()
     assert "https://e.com/x" in mailoutbox[0].body
@@ -113,19 +120,29 @@ def test_the_log_holds_neither_text_nor_link(mailoutbox: Sequence[EmailMessage])
 @pytest.mark.parametrize(
     "context", [{"number": object()}, {"number": float("nan")}, {"nummer": 1}, {"number": {1, 2}}]
 )
-def test_a_context_that_could_never_be_sent_is_refused_at_once(context: dict[str, object]) -> None:
+def test_an_invalid_context_is_rejected_when_it_is_queued(context: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
         queue_email("greeting", to="a@example.com", context=context)
     assert not Email.objects.exists()
 
 
-def test_an_unknown_kind_is_refused_at_once() -> None:
+def test_an_unknown_kind_is_rejected_when_it_is_queued() -> None:
     with pytest.raises(UnknownEmailKindError):
         queue_email("nonsense", to="a@example.com", context={})
 
 
+def test_a_declared_kind_queues_its_arguments(greeting: dict[str, Any]) -> None:
+    @email_kind("note", label="Note", placeholders={})
+    def note(number: int) -> dict[str, str]:
+        return {}
+
+    note.queue(to="a@example.com", language="pt-br", number=3)
+    (row,) = Email.objects.values_list("kind", "to", "context", "language", "state")
+    assert row == ("note", "a@example.com", {"number": 3}, "pt-br", State.QUEUED)
+
+
 @pytest.mark.parametrize("language", ["pt-br", "en"])
-def test_the_language_is_the_active_one(language: str) -> None:
+def test_the_language_defaults_to_the_active_one(language: str) -> None:
     with translation.override(language):
         assert queue_email("greeting", to="a@example.com", context={}).language == language
 
@@ -133,7 +150,28 @@ def test_the_language_is_the_active_one(language: str) -> None:
 # Sending
 
 
-def test_nothing_to_say_any_more_is_skipped(
+@pytest.mark.parametrize(
+    ("sender", "header"),
+    [
+        ("a@example.com", '"Cats, Inc." <a@example.com>'),
+        ("<a@example.com>", '"Cats, Inc." <a@example.com>'),
+        ("Ana <a@example.com>", "Ana <a@example.com>"),
+        (None, ""),
+    ],
+)
+def test_the_sender_has_a_display_name(sender: str | None, header: str) -> None:
+    assert named_sender(sender, "Cats, Inc.") == header
+
+
+def test_an_email_is_sent_in_the_name_of_the_service(
+    settings: Settings, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    queue()
+    send_due_emails.call()
+    assert parseaddr(mailoutbox[0].message()["From"])[0] == settings.SERVICE_NAME
+
+
+def test_an_email_that_is_not_needed_any_more_is_skipped(
     greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
 ) -> None:
     greeting["0"] = None
@@ -144,7 +182,7 @@ def test_nothing_to_say_any_more_is_skipped(
     assert not mailoutbox
 
 
-def test_one_broken_e_mail_does_not_stop_the_others(
+def test_a_failing_email_does_not_stop_the_others(
     greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
 ) -> None:
     greeting["1"] = lambda: 1 / 0
@@ -166,7 +204,7 @@ def test_a_header_cannot_be_injected(
     assert message["Subject"] == "Hello Ana Bcc: everyone@example.com"
 
 
-def test_a_language_is_that_of_the_recipient(
+def test_an_email_is_rendered_in_its_own_language(
     greeting: dict[str, Any], mailoutbox: Sequence[EmailMessage]
 ) -> None:
     greeting["0"] = lambda: {"name": translation.get_language()}
@@ -183,7 +221,7 @@ def test_a_language_is_that_of_the_recipient(
     assert mailoutbox[0].subject == "Olá pt-br"
 
 
-def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_number_of_emails(capsys: pytest.CaptureFixture[str]) -> None:
     queue()
     call_command("send_due_emails")
     call_command("send_due_emails")
@@ -193,7 +231,7 @@ def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> Non
 # Failing and trying again
 
 
-def test_an_outage_of_two_days_loses_nothing(
+def test_no_email_is_lost_in_an_outage_of_two_days(
     clock: Clock, settings: Settings, mailoutbox: Sequence[EmailMessage]
 ) -> None:
     working, settings.MAILERS = settings.MAILERS, DOWN
@@ -214,7 +252,7 @@ def test_an_outage_of_two_days_loses_nothing(
     assert len(mailoutbox) == 1
 
 
-def test_attempts_end_and_the_failure_stays_visible(clock: Clock, settings: Settings) -> None:
+def test_an_email_fails_after_the_last_attempt(clock: Clock, settings: Settings) -> None:
     settings.MAILERS = DOWN
     email = queue()
     waits = []
@@ -227,22 +265,46 @@ def test_attempts_end_and_the_failure_stays_visible(clock: Clock, settings: Sett
             waits.append(clock.now - before)
     assert (email.state, email.next_attempt_at) == (State.FAILED, None)
     assert email.last_error == "TimeoutError: timed out"
-    assert timedelta(seconds=30) <= waits[0] <= timedelta(minutes=1)
+    assert timedelta(minutes=2) <= waits[0] <= timedelta(minutes=4)
     assert timedelta(hours=3) <= waits[-1] <= timedelta(hours=6)
     assert len(waits) == MAX_ATTEMPTS - 1
     assert send_due_emails.call() == {}
 
 
-def test_a_dead_server_costs_one_time_out_a_run(settings: Settings) -> None:
+def test_a_failed_attempt_is_logged(
+    settings: Settings, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.MAILERS = DOWN
-    DownBackend.opened = 0
-    for number in range(5):
-        queue(number)
-    assert send_due_emails.call() == {State.QUEUED: 5}
-    assert DownBackend.opened == 1
+    email = queue()
+    send_due_emails.call()
+    (line,) = [r.msg for r in caplog.records if isinstance(r.msg, dict)]
+    assert isinstance(line.pop("error"), TimeoutError)
+    fields = {name: line[name] for name in ("event", "email_id", "kind", "attempt")}
+    assert fields == {
+        "event": "email_not_sent",
+        "email_id": email.pk,
+        "kind": "greeting",
+        "attempt": 1,
+    }
+    assert email.to not in str(line)
 
 
-def test_what_fails_together_does_not_come_back_together(clock: Clock, settings: Settings) -> None:
+def test_a_long_error_is_cut(greeting: dict[str, Any]) -> None:
+    greeting["0"] = lambda: {}["x" * 2000]
+    email = queue()
+    send_due_emails.call()
+    email.refresh_from_db()
+    assert len(email.last_error) == 1000
+
+
+def test_only_waiting_emails_are_due(clock: Clock) -> None:
+    due = [queue(), queue(state=State.SENDING)]
+    queue(state=State.SENT)
+    queue(next_attempt_at=clock.now + timedelta(seconds=1))
+    assert set(Email.objects.due(clock.now)) == set(due)
+
+
+def test_retries_are_spread_over_time(clock: Clock, settings: Settings) -> None:
     settings.MAILERS = DOWN
     for number in range(10):
         queue(number)
@@ -250,56 +312,34 @@ def test_what_fails_together_does_not_come_back_together(clock: Clock, settings:
     assert len(set(Email.objects.values_list("next_attempt_at", flat=True))) == 10
 
 
-def test_each_retry_wakes_a_worker(settings: Settings, clock: Clock) -> None:
-    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
-    settings.MAILERS = DOWN
+def test_a_worker_retries_without_cron(clock: Clock, settings: Settings, worker: Worker) -> None:
+    working, settings.MAILERS = settings.MAILERS, DOWN
     email = queue()
-    send_due_emails.call()
+    for attempts in range(1, 4):
+        worker()
+        email.refresh_from_db()
+        assert (email.state, email.attempts) == (State.QUEUED, attempts)
+        assert email.next_attempt_at is not None
+        clock.now = max(email.next_attempt_at, clock.now + LEASE)
+    settings.MAILERS = working
+    worker()
     email.refresh_from_db()
-    tasks = [result.task for result in task_backends["default"].results]  # type: ignore[attr-defined]
-    assert {task.module_path for task in tasks} == {"apps.communication.tasks.send_due_emails"}
-    # One for the case that this worker is killed, one for the retry.
-    assert [task.run_after for task in tasks] == [clock.now + 2 * LEASE, email.next_attempt_at]
+    assert (email.state, email.attempts) == (State.SENT, 4)
 
 
-def test_a_run_that_takes_long_stays_watched(
-    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_lets_new_tasks_pass(settings: Settings) -> None:
     settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
-    monkeypatch.setattr(EmailBackend, "open", lambda self: clock.advance(minutes=4))
-    start = clock.now
-    for number in range(6):
-        queue(number)
-    send_due_emails.call()
-    results = task_backends["default"].results  # type: ignore[attr-defined]
-    watched = [(result.task.run_after - start) / LEASE for result in results]
-    assert watched == [2, 3.2]
+    email = queue()
+    now, later = (result.task for result in task_backends["default"].results)  # type: ignore[attr-defined]
+    assert now.priority > later.priority
+    assert (now.run_after, later.module_path) == (None, "apps.communication.tasks.deliver_email")
+    assert later.run_after - email.created_at >= LEASE
 
 
 # Several workers
 
 
-def test_of_two_workers_that_see_the_same_e_mail_one_takes_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    email = queue()
-    taken = []
-    first = EmailQuerySet.first
-
-    def slow_first(queryset: EmailQuerySet) -> Email | None:
-        row = first(queryset)
-        monkeypatch.setattr(EmailQuerySet, "first", first)
-        taken.append(tasks._claim_next())
-        return row
-
-    monkeypatch.setattr(EmailQuerySet, "first", slow_first)
-    taken.append(tasks._claim_next())
-    assert taken == [email, None]
-    email.refresh_from_db()
-    assert email.attempts == 1
-
-
-def test_what_one_worker_sends_no_other_sends(
+def test_an_email_that_is_being_sent_is_not_sent_by_another_worker(
     monkeypatch: pytest.MonkeyPatch, mailoutbox: Sequence[EmailMessage]
 ) -> None:
     for number in range(3):
@@ -316,31 +356,53 @@ def test_what_one_worker_sends_no_other_sends(
     assert addresses(mailoutbox) == ["1@example.com", "2@example.com", "0@example.com"]
 
 
-def test_a_killed_worker_loses_nothing(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, mailoutbox: Sequence[EmailMessage]
+def test_an_email_whose_worker_is_killed_while_sending_is_sent_later(
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    worker: Worker,
+    mailoutbox: Sequence[EmailMessage],
 ) -> None:
-    def killed(*args: object) -> int:
+    def kill(*args: object) -> int:
         raise SystemExit
 
     email = queue()
     with monkeypatch.context() as patch:
-        patch.setattr(EmailBackend, "send_messages", killed)
-        with pytest.raises(SystemExit):
-            send_due_emails.call()
+        patch.setattr(EmailBackend, "send_messages", kill)
+        worker()
     email.refresh_from_db()
     assert email.state == State.SENDING
     clock.now += LEASE - timedelta(seconds=1)
-    assert send_due_emails.call() == {}
+    worker()
+    assert not mailoutbox
     clock.advance(seconds=1)
-    assert send_due_emails.call() == {State.SENT: 1}
+    worker()
     email.refresh_from_db()
-    assert email.attempts == 2
+    assert (email.state, email.attempts) == (State.SENT, 2)
     assert len(mailoutbox) == 1
 
 
-def test_a_worker_that_took_too_long_changes_nothing_any_more(clock: Clock) -> None:
+def test_an_email_whose_worker_is_killed_before_it_starts_is_sent_later(
+    clock: Clock, worker: Worker, mailoutbox: Sequence[EmailMessage]
+) -> None:
+    queue()
+    DBTaskResult.objects.ready().update(status=TaskResultStatus.RUNNING)
+    worker()
+    assert not mailoutbox
+    clock.now += LEASE
+    worker()
+    assert len(mailoutbox) == 1
+
+
+def test_an_email_that_stops_its_worker_each_time_fails(clock: Clock) -> None:
+    email = queue(attempts=MAX_ATTEMPTS, state=State.SENDING, next_attempt_at=clock.now)
+    assert deliver_email.call(email.pk) == State.FAILED
+    email.refresh_from_db()
+    assert email.last_error == "Every attempt was interrupted."
+
+
+def test_a_worker_that_took_too_long_changes_nothing(clock: Clock) -> None:
     email = queue()
-    slow = tasks._claim_next()
+    slow = tasks._claim(email.pk)
     assert slow is not None
     clock.now += LEASE
     assert send_due_emails.call() == {State.SENT: 1}
@@ -349,7 +411,40 @@ def test_a_worker_that_took_too_long_changes_nothing_any_more(clock: Clock) -> N
     assert (email.state, email.last_error) == (State.SENT, "")
 
 
-def test_no_transaction_is_open_while_smtp_is_spoken(
+def test_a_result_is_recorded_only_for_the_email_and_the_attempt(clock: Clock) -> None:
+    slow, other = (tasks._claim(email.pk) for email in (queue(), queue()))
+    assert slow is not None
+    assert other is not None
+    tasks._record(slow, State.SKIPPED)
+    assert (state_of(slow), state_of(other)) == (State.SKIPPED, State.SENDING)
+    clock.now += LEASE
+    assert tasks._claim(other.pk) is not None
+    tasks._record(other, State.FAILED)
+    assert state_of(other) == State.SENDING
+
+
+def test_an_attempt_enqueues_the_next_one_for_the_end_of_its_lease(
+    settings: Settings, clock: Clock
+) -> None:
+    email = queue()
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
+    deliver_email.call(email.pk)
+    (result,) = task_backends["default"].results  # type: ignore[attr-defined]
+    assert (result.task.run_after, result.args) == (clock.now + LEASE, [email.pk])
+
+
+def test_an_email_that_is_not_due_is_looked_at_again(clock: Clock, worker: Worker) -> None:
+    email = queue(next_attempt_at=clock.now + timedelta(hours=1))
+    worker()
+    clock.advance(minutes=59)
+    worker()
+    assert state_of(email) == State.QUEUED
+    clock.advance(minutes=1)
+    worker()
+    assert state_of(email) == State.SENT
+
+
+def test_no_transaction_is_open_during_smtp(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -361,7 +456,7 @@ def test_no_transaction_is_open_while_smtp_is_spoken(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_workers_send_each_e_mail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_workers_send_each_email_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: Counter[str] = Counter()
 
     def record(backend: EmailBackend, messages: Sequence[EmailMessage]) -> int:
@@ -393,7 +488,7 @@ def test_many_workers_send_each_e_mail_once(monkeypatch: pytest.MonkeyPatch) -> 
 # Again
 
 
-def test_an_e_mail_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_a_failed_email_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
     failed = queue(1, state=State.FAILED, attempts=MAX_ATTEMPTS, next_attempt_at=None)
     queue(2, state=State.SENDING, next_attempt_at=timezone.now() + LEASE)
     assert requeue_emails(Email.objects.all()) == 1
@@ -407,14 +502,16 @@ def test_an_e_mail_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None
     ("replies", "permanent"),
     [
         ([(550, b"5.1.1 no such user")], True),
+        ([(551, b"5.1.6 has moved")], True),
         ([(553, b"mailbox name not allowed")], True),
+        ([(552, b"5.2.2 mailbox full")], False),
         ([(550, b"5.7.1 relaying denied")], False),
         ([(450, b"4.2.1 try later")], False),
         ([(530, b"5.7.0 authentication required")], False),
         ([(554, b"no service here")], False),
     ],
 )
-def test_only_a_dead_address_is_given_up_at_once(
+def test_only_a_rejected_address_fails_at_the_first_attempt(
     replies: list[tuple[int, bytes]], permanent: bool
 ) -> None:
     refused = smtplib.SMTPRecipientsRefused({f"{n}@e.com": r for n, r in enumerate(replies)})
@@ -422,7 +519,7 @@ def test_only_a_dead_address_is_given_up_at_once(
 
 
 @pytest.mark.parametrize("address", ["al\u0131@example.com", "ana@localhost", 'ana@"example.com'])
-def test_an_address_that_can_never_get_mail_is_given_up_at_once(
+def test_an_invalid_address_fails_at_the_first_attempt(
     address: str, mailoutbox: Sequence[EmailMessage]
 ) -> None:
     email = queue(to=address)
@@ -432,17 +529,17 @@ def test_an_address_that_can_never_get_mail_is_given_up_at_once(
     assert not mailoutbox
 
 
-def test_a_domain_is_sent_to_as_idna_2008_spells_it(mailoutbox: Sequence[EmailMessage]) -> None:
+def test_a_domain_is_encoded_with_idna_2008(mailoutbox: Sequence[EmailMessage]) -> None:
     queue(to="ana@stra\u00dfe.example")
     send_due_emails.call()
     assert addresses(mailoutbox) == ["ana@xn--strae-oqa.example"]
 
 
-def test_an_invalid_certificate_is_not_the_addresss_fault() -> None:
+def test_an_invalid_certificate_is_not_a_permanent_failure() -> None:
     assert not tasks._is_permanent(ssl.SSLCertVerificationError())
 
 
-def test_a_text_that_cannot_be_filled_in_is_tried_again(greeting: dict[str, Any]) -> None:
+def test_an_email_that_cannot_be_rendered_is_retried(greeting: dict[str, Any]) -> None:
     """The next release may fix it."""
     greeting["0"] = lambda: int("")
     queue()

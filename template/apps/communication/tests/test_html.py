@@ -26,7 +26,7 @@ from common.html import sanitise_html
         "<math><mtext></p><script>alert(1)</script></mtext></math>",
     ],
 )
-def test_what_could_act_or_load_is_removed(attack: str) -> None:
+def test_active_content_and_external_resources_are_removed(attack: str) -> None:
     clean = sanitise_html(attack).lower()
     forbidden = (
         "script",
@@ -42,7 +42,7 @@ def test_what_could_act_or_load_is_removed(attack: str) -> None:
     assert not [word for word in forbidden if word in clean]
 
 
-def test_what_e_mails_are_made_of_stays() -> None:
+def test_the_markup_of_emails_is_kept() -> None:
     html = (
         '<h1>Title</h1><p style="text-align:center;font-size:14px">a <b>b</b> <i>c</i><br>d</p>'
         '<ul><li>e</li></ul><a href="https://example.com/?a=1&amp;b=2">f</a><hr>'
@@ -105,7 +105,7 @@ def test_tags_that_shrink_or_hide_text_are_removed(tag: str) -> None:
     assert sanitise_html(f"<p><{tag}><{tag}>x</{tag}></{tag}></p>") == "<p>x</p>"
 
 
-def test_only_links_have_colours_and_only_legible_ones() -> None:
+def test_only_links_keep_colours_and_only_legible_ones() -> None:
     legible = "color:#ffffff;background-color:rgb(11, 83, 148)"
     assert sanitise_html(f'<a style="{legible}">x</a>') == f'<a style="{legible}">x</a>'
     inner = f'<a style="{legible}"><span style="color:#0b5394;background-color:#fff">x</span></a>'
@@ -121,7 +121,7 @@ def test_only_links_have_colours_and_only_legible_ones() -> None:
         "font-size:12pt;font-style:italic",
     ],
 )
-def test_other_styles_stay(style: str) -> None:
+def test_other_styles_are_kept(style: str) -> None:
     assert sanitise_html(f'<p style="{style}">x</p>') == f'<p style="{style}">x</p>'
 
 
@@ -152,12 +152,12 @@ def test_the_contrast_of_a_link_is_measured(text: str, background: str, stays: b
         "{{&nbsp;reset_url&nbsp;}}",
     ],
 )
-def test_a_placeholder_stays_a_link_however_editors_write_it(written: str) -> None:
+def test_a_placeholder_as_the_url_of_a_link_is_normalised(written: str) -> None:
     link = f'<a href="{written}">Reset</a>'
     assert sanitise_html(link) == '<a href="{{ reset_url }}">Reset</a>'
 
 
-def test_many_spaces_cost_no_time() -> None:
+def test_many_spaces_do_not_cause_backtracking() -> None:
     # Where two alternatives matched the same space, this would take until the end of the world.
     html = "{{" + "\xa0" * 100 + "!"
     assert sanitise_html(html).startswith("{{")
@@ -169,5 +169,5 @@ def test_sanitising_twice_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("address", ["//evil.example/x", "/admin/", "page.html"])
-def test_an_address_without_a_host_is_no_link(address: str) -> None:
+def test_a_relative_url_is_removed(address: str) -> None:
     assert sanitise_html(f'<a href="{address}">x</a>') == "<a>x</a>"

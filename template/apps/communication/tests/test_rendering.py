@@ -32,9 +32,7 @@ LINK = '<a href="{{ page_url }}">x</a>'
 
 @pytest.mark.parametrize("language", ["pt-br", "en"])
 @pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.name)
-def test_every_kind_ships_a_text_in_every_language(
-    kind: EmailKind, language: str, db: None
-) -> None:
+def test_every_kind_has_a_text_in_every_language(kind: EmailKind, language: str, db: None) -> None:
     text = shipped_text(kind, language)
     assert text is not None
     assert find_errors(kind, text.subject, text.html) == {}
@@ -47,7 +45,7 @@ def test_every_kind_ships_a_text_in_every_language(
         assert f"<{kind.placeholders[name]}>" in email.text.split()
 
 
-def test_the_text_of_an_administrator_comes_first(db: None) -> None:
+def test_an_active_template_replaces_the_built_in_text(db: None) -> None:
     kind = get_kind("reset_password")
     override = EmailTemplate.objects.create(
         kind=kind.name, language="en", subject="Ours", html='<p><a href="{{ reset_url }}">x</a></p>'
@@ -59,7 +57,13 @@ def test_the_text_of_an_administrator_comes_first(db: None) -> None:
     assert render_email(kind, "en", kind.placeholders).subject == "Reset your password"
 
 
-def test_a_text_that_no_longer_fits_its_kind_gives_way_to_the_shipped_one(db: None) -> None:
+def test_a_template_of_another_kind_is_not_used(greeting_text: EmailTemplate) -> None:
+    kind = get_kind("account_deleted")
+    EmailTemplate.objects.update(html="<p>x</p>", subject="x")
+    assert render_email(kind, "en", kind.placeholders).subject == "Your account was deleted"
+
+
+def test_an_invalid_stored_template_is_replaced_by_the_built_in_text(db: None) -> None:
     kind = get_kind("reset_password")
     EmailTemplate.objects.create(
         kind=kind.name, language="en", subject="Ours", html="<p>{{ gone }}</p>"
@@ -80,12 +84,12 @@ def test_a_language_without_text_falls_back(
     assert f'lang="{expected}"' in render_email(kind, "fr", kind.placeholders).html
 
 
-def test_a_kind_without_any_text_is_an_error(db: None) -> None:
+def test_a_kind_without_a_text_raises_an_error(db: None) -> None:
     with pytest.raises(LookupError, match="any"):
         render_email(KIND, "en", VALUES)
 
 
-def test_a_shipped_file_without_subject_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_built_in_text_without_a_subject_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nameless:
         source = "<p>text</p>"
 
@@ -98,19 +102,27 @@ def test_a_shipped_file_without_subject_is_an_error(monkeypatch: pytest.MonkeyPa
     ("code", "expected"),
     [("pt-br", "pt-br"), ("pt", "pt-br"), ("PT-BR", "pt-br"), ("en-us", "en"), ("en-gb", "en")],
 )
-def test_languages_are_those_of_the_service(code: str, expected: str) -> None:
+def test_a_language_code_is_mapped_to_a_language_of_the_service(code: str, expected: str) -> None:
     assert supported_language(code) == expected
 
 
-def test_an_unknown_language_is_the_default_one(settings: Settings) -> None:
+def test_an_unknown_language_becomes_the_default_one(settings: Settings) -> None:
     settings.LANGUAGE_CODE = "pt-br"
     assert supported_language("xx") == supported_language(None) == "pt-br"
+
+
+def test_an_email_names_the_service_first(settings: Settings) -> None:
+    settings.SERVICE_NAME = "Cats & Dogs"
+    email = render_text(Text("x", "<p>Hello</p>"), "en", VALUES)
+    assert email.text.startswith("Cats & Dogs\n\nHello\n")
+    body = email.html.partition("<body")[2]
+    assert body.index("Cats &amp; Dogs") < body.index("<p>Hello</p>")
 
 
 # Values
 
 
-def test_values_are_escaped_in_the_html_alone() -> None:
+def test_values_are_escaped_only_in_the_html() -> None:
     values = VALUES | {"name": "<b>A & B</b>"}
     email = render_text(Text("Hi {{ name }}", "<p>Hi {{name}}</p>" + LINK), "en", values)
     assert email.subject == "Hi <b>A & B</b>"
@@ -126,18 +138,18 @@ def test_a_value_cannot_add_a_header(line_break: str) -> None:
     assert subject == "Hi Ana Bcc: all@example.com"
 
 
-def test_a_value_cannot_be_a_placeholder() -> None:
+def test_a_placeholder_in_a_value_is_not_filled_in() -> None:
     html = fill_html("<p>{{ name }}</p>", VALUES | {"name": "{{ page_url }} {% debug %}"})
     assert html == "<p>{{ page_url }} {% debug %}</p>"
 
 
-def test_a_value_cannot_be_a_script_link() -> None:
+def test_a_value_cannot_become_a_script_link() -> None:
     html = fill_html('<a href="{{ name }}">x</a>', {"name": "javascript:alert(1)"})
     assert html == "<a>x</a>"
 
 
 @pytest.mark.parametrize("name", ["Win at evil.example/x", "https://evil.example", "www.evil.com"])
-def test_a_value_that_is_no_address_does_not_become_a_link(name: str) -> None:
+def test_a_value_that_looks_like_a_link_is_not_linked(name: str) -> None:
     html = fill_html("<p>{{ name }}</p>", {"name": name})
     assert "evil.com" not in html
     assert "evil.example" not in html
@@ -145,7 +157,7 @@ def test_a_value_that_is_no_address_does_not_become_a_link(name: str) -> None:
     assert html.replace(texts.ZERO_WIDTH_SPACE, "").startswith("<p>")
 
 
-def test_a_missing_value_is_an_error() -> None:
+def test_a_missing_value_raises_an_error() -> None:
     with pytest.raises(KeyError):
         fill_html("<p>{{ name }}</p>", {})
 
@@ -166,21 +178,21 @@ def test_a_missing_value_is_an_error() -> None:
         "{{ ''.__class__ }}",
     ],
 )
-def test_template_syntax_is_refused(attack: str) -> None:
+def test_template_syntax_is_rejected(attack: str) -> None:
     errors = find_errors(KIND, attack, LINK + sanitise_html(f"<p>{attack}</p>"))
     assert [error.code for error in errors["html"]] == ["syntax"]
     assert [error.code for error in errors["subject"]] == ["syntax"]
 
 
 @pytest.mark.parametrize("attack", ["{{ settings.SECRET_KEY }}", "{% debug %}", "{{ name|safe }}"])
-def test_template_syntax_is_never_run(attack: str, settings: Settings) -> None:
+def test_template_syntax_is_never_executed(attack: str, settings: Settings) -> None:
     email = render_text(Text(attack, f"<p>{attack}</p>"), "en", VALUES)
     assert settings.SECRET_KEY not in email.html + email.subject
     assert attack in email.html
     assert email.subject == attack
 
 
-def test_placeholders_are_checked_by_name() -> None:
+def test_unknown_and_missing_placeholders_are_rejected() -> None:
     errors = find_errors(KIND, "{{ pagina }}", "<p>{{ nome }} {{ name }}</p>")
     assert [error.code for error in errors["subject"]] == ["unknown"]
     assert [error.code for error in errors["html"]] == ["unknown", "missing"]
@@ -217,13 +229,13 @@ COLLECTING = [
 
 
 @pytest.mark.parametrize("html", COLLECTING)
-def test_a_link_that_another_server_could_read_is_refused(html: str) -> None:
+def test_a_link_placeholder_inside_another_url_is_rejected(html: str) -> None:
     errors = find_errors(KIND, "x", sanitise_html(html + LINK))
     assert {error.code for error in errors["html"]} <= {"misplaced", "syntax"}
 
 
 @pytest.mark.parametrize("html", COLLECTING)
-def test_a_stored_link_that_another_server_could_read_is_never_sent(html: str, db: None) -> None:
+def test_a_stored_link_placeholder_inside_another_url_is_never_sent(html: str, db: None) -> None:
     kind = get_kind("reset_password")
     EmailTemplate.objects.create(kind=kind.name, language="en", subject="Ours", html="x")
     html = html.replace("page_url", "reset_url").replace("name", "first_name")
@@ -247,23 +259,23 @@ def test_a_stored_link_that_another_server_could_read_is_never_sent(html: str, d
         "<p>Hello,{{ name }}</p><p>{{ page_url }}</p>",
     ],
 )
-def test_a_link_is_a_whole_address_or_text(html: str) -> None:
+def test_a_link_placeholder_can_be_a_whole_url_or_text(html: str) -> None:
     clean = sanitise_html(html)
     assert find_errors(KIND, "x", clean) == {}
     assert VALUES["page_url"] in render_text(Text("x", clean), "en", VALUES).text
 
 
-def test_a_link_in_the_subject_is_refused() -> None:
+def test_a_link_in_the_subject_is_rejected() -> None:
     """The log of e-mails keeps the subject."""
     errors = find_errors(KIND, "{{ page_url }}", LINK)
     assert [error.code for error in errors["subject"]] == ["link_in_subject"]
 
 
-def test_a_link_in_the_subject_alone_does_not_do() -> None:
+def test_a_required_link_must_be_in_the_text() -> None:
     assert "html" in find_errors(KIND, "{{ page_url }}", "<p>x</p>")
 
 
-def test_a_stored_text_is_clean(db: None) -> None:
+def test_a_stored_template_is_sanitised_on_saving_and_rendering(db: None) -> None:
     template = EmailTemplate.objects.create(
         kind="reset_password", language="en", subject="x", html="<p>a<script>alert(1)</script></p>"
     )
@@ -277,12 +289,12 @@ def test_a_stored_text_is_clean(db: None) -> None:
 # Kinds
 
 
-def test_a_kind_is_declared_once(greeting: dict[str, object]) -> None:
+def test_a_kind_cannot_be_declared_twice(greeting: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="greeting"):
         email_kind("greeting", label="x", placeholders={})(lambda: None)
 
 
-def test_an_unknown_kind_is_named() -> None:
+def test_the_error_for_an_unknown_kind_names_it() -> None:
     with pytest.raises(UnknownEmailKindError, match="nonsense"):
         get_kind("nonsense")
 
@@ -290,7 +302,7 @@ def test_an_unknown_kind_is_named() -> None:
 # The text part
 
 
-def test_the_text_part_reads_like_text() -> None:
+def test_html_is_converted_to_plain_text() -> None:
     html = (
         "<h1>Olá,\n   Ana!</h1><p>One <b>two</b><br>three&nbsp;&amp; four</p><hr>"
         '<ul><li>a</li><li>b</li></ul><p>Go <a href="https://e.com/?a=(1)&amp;b=_c_">there</a>.</p>'

@@ -26,8 +26,8 @@ from apps.event_sync.outgoing.messages import (
 )
 from apps.event_sync.outgoing.outage import Outage
 from apps.event_sync.outgoing.outbox import Failed, Sent
-from apps.event_sync.outgoing.retry import FIRST_PAUSE, LONGEST_PAUSE
-from apps.event_sync.outgoing.sending import Answer, results_of, send_batch
+from apps.event_sync.outgoing.retry import FIRST_PAUSE, LONGEST_PAUSE, results_of
+from apps.event_sync.outgoing.sending import Answer, send_batch
 from apps.event_sync.stopping import Stop, Stopped
 from common.sqs.sqs_sync import is_fifo, sqs_client
 from common.tracebacks import describe_error

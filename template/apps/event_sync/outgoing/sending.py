@@ -1,4 +1,4 @@
-"""One request to SQS, and what its response means for each event in it."""
+"""One request to SQS, and what its response means for each message in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from structlog import get_logger
 
-from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.messages import Message
-from apps.event_sync.outgoing.outbox import Failed, Sent
-from apps.event_sync.outgoing.retry import MAX_ATTEMPTS, wait_after_refusal, wait_if_unknown
 from common.sqs.sqs_sync import error_code, is_fifo, is_temporary
 from common.tracebacks import describe_error
 
@@ -50,7 +47,7 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
         answer = _read(response, batch)
     except ClientError as error:
         if error_code(error.response["Error"]) in BLAMES_A_MESSAGE:
-            return _single_out(client, queue_url, batch, reason=str(error))
+            return _send_one_by_one(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
         reason = describe_error(error)
@@ -60,20 +57,6 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
     else:
         return _in_order(answer, batch) if fifo else answer
     return Answer(unknown=dict.fromkeys(_ids(batch), reason), outage=reason)
-
-
-def results_of(events: Sequence[EventSync], answer: Answer) -> tuple[list[Sent], list[Failed]]:
-    """Return what to record for each claimed event."""
-    sent = []
-    failed = []
-    for event in events:
-        if message_id := answer.accepted.get(event.pk):
-            sent.append(Sent(event_id=event.pk, lease=event.lease, message_id=message_id))
-        elif event.pk in answer.refused:
-            failed.append(_refused(event, answer.refused[event.pk]))
-        else:
-            failed.append(_unknown(event, answer))
-    return sent, failed
 
 
 def _entry(message: Message, *, fifo: bool) -> dict[str, str]:
@@ -118,62 +101,28 @@ def _in_order(answer: Answer, batch: Sequence[Message]) -> Answer:
     return answer
 
 
-def _single_out(
+def _send_one_by_one(
     client: "SQSClient", queue_url: str, batch: Sequence[Message], *, reason: str
 ) -> Answer:
-    """Find the message that SQS refuses: halve the batch until it is the only one."""
+    """Find the message that SQS refuses: send each one in a request of its own."""
     if len(batch) == 1:
         return Answer(refused={batch[0].event_id: reason})
-    middle = len(batch) // 2
-    answer = send_batch(client, queue_url, batch[:middle])
-    rest = batch[middle:]
-    if answer.outage:
-        answer.unknown |= dict.fromkeys(_ids(rest), answer.outage)
-        return answer
-    if is_fifo(queue_url):
-        stopped = {
-            message.group for message in batch[:middle] if message.event_id not in answer.accepted
-        }
-        behind = [message for message in rest if message.group in stopped]
-        answer.unknown |= dict.fromkeys(_ids(behind), "Waits for an earlier event of its object")
-        rest = [message for message in rest if message.group not in stopped]
-    if rest:
-        second = send_batch(client, queue_url, rest)
-        answer.accepted |= second.accepted
-        answer.refused |= second.refused
-        answer.unknown |= second.unknown
-        answer.out_of_turn |= second.out_of_turn
-        answer.outage = second.outage
+    answer = Answer()
+    stopped = set()
+    for message in batch:
+        if answer.outage:
+            answer.unknown[message.event_id] = answer.outage
+        elif message.group in stopped:
+            answer.unknown[message.event_id] = "Waits for an earlier event of its object"
+        else:
+            one = send_batch(client, queue_url, [message])
+            answer.accepted |= one.accepted
+            answer.refused |= one.refused
+            answer.unknown |= one.unknown
+            answer.outage = one.outage
+            if is_fifo(queue_url) and not one.accepted:
+                stopped.add(message.group)
     return answer
-
-
-def _refused(event: EventSync, reason: str) -> Failed:
-    attempts = event.attempts + 1
-    return Failed(
-        event_id=event.pk,
-        lease=event.lease,
-        dead=attempts >= MAX_ATTEMPTS,
-        attempts=attempts,
-        wait=wait_after_refusal(attempts),
-        message_id=event.message_id,
-        error=reason[:1000],
-        remark=f"Attempt {attempts} was refused. {reason[:1000]}\n",
-    )
-
-
-def _unknown(event: EventSync, answer: Answer) -> Failed:
-    # In an outage the whole relay waits, so the event is due as soon as any relay can send again.
-    wait = 0 if answer.outage else wait_if_unknown()
-    return Failed(
-        event_id=event.pk,
-        lease=event.lease,
-        dead=False,
-        attempts=event.attempts,
-        wait=wait,
-        message_id=answer.out_of_turn.get(event.pk, event.message_id),
-        error=answer.unknown.get(event.pk, "")[:1000],
-        remark="",
-    )
 
 
 def _ids(batch: Sequence[Message]) -> list[int]:

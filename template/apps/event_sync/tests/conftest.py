@@ -15,7 +15,7 @@ from common.sqs.sqs_sync import forget_clients, sqs_client
 def commit(
     db: None, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> Callable[[], AbstractContextManager[object]]:
-    """A block at whose end a transaction commits, as far as its hooks can tell."""
+    """A context manager at whose end the ``on_commit`` hooks run."""
     return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
@@ -26,7 +26,7 @@ def no_memory_of_outages() -> None:
 
 @pytest.fixture(scope="session")
 def sqs_address() -> Iterator[str]:
-    """The address of a server that answers as SQS does."""
+    """The address of moto's server."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -37,7 +37,7 @@ def sqs_address() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def to_sqs(sqs_address: str) -> Iterator[Network]:
     with network(sqs_address) as opened, pytest.MonkeyPatch.context() as patch:
-        # Neither a profile nor a region of the developer's own.
+        # Ignore the developer's profile and region.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -51,7 +51,7 @@ def to_sqs(sqs_address: str) -> Iterator[Network]:
 
 @pytest.fixture
 def sqs(to_sqs: Network) -> Iterator[Network]:
-    """The network between this process and SQS, whole at the beginning and at the end."""
+    """The network between this process and moto's server, without a fault at first."""
     to_sqs.fault = ""
     yield to_sqs
     to_sqs.fault = ""
@@ -59,7 +59,7 @@ def sqs(to_sqs: Network) -> Iterator[Network]:
 
 @pytest.fixture
 def queue_url(sqs: Network, settings: Settings) -> Iterator[str]:
-    """An empty queue, which takes the service's events."""
+    """An empty queue for the service's events."""
     settings.SQS_QUEUE_URL = sqs_client().create_queue(QueueName="events")["QueueUrl"]
     yield settings.SQS_QUEUE_URL
     sqs.fault = ""
@@ -68,7 +68,7 @@ def queue_url(sqs: Network, settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def fifo_url(sqs: Network, settings: Settings) -> Iterator[str]:
-    """An empty queue that keeps an order, which takes the service's events."""
+    """An empty FIFO queue for the service's events."""
     attributes = {"FifoQueue": "true"}
     answer = sqs_client().create_queue(QueueName="events.fifo", Attributes=attributes)  # type: ignore[arg-type]
     settings.SQS_QUEUE_URL = answer["QueueUrl"]

@@ -1,9 +1,10 @@
-"""``/api/v1/auth/``: the way in and out.
+"""The views of ``/api/v1/auth/``: login, registration, passwords and confirmations.
 
-Views that take no token look at no credentials at all, so that a stale or broken header cannot
-lock anyone out. No answer is stored by caches (RFC 9111; OWASP ASVS 5.0: 14.2.1, 14.3.2).
+Views that need no JWT ignore the Authorization header, so that a stale or malformed one cannot lock
+anyone out. Responses are never cached (RFC 9111; OWASP ASVS 5.0: 14.2.1, 14.3.2).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -36,22 +37,37 @@ from apps.user.models import User
 from apps.user.tokens import IssuedToken, issue_jwt
 from common.drf.throttling import AccountThrottle, AddressThrottle
 
+type _View = Callable[..., Response]
+
 
 class AuthenticatedRequest(Request):
-    """A request that came with a JWT, as views behind ``IsAuthenticated`` get it."""
+    """A request that was authenticated with a JWT."""
 
     user: User
     auth: AccessToken
 
 
-def authenticated(user: User, issued: IssuedToken) -> dict[str, Any]:
-    """Return the body that answers with a user and a token."""
-    return dict(AuthenticatedSerializer({"user": user, **issued._asdict()}).data)
+def token_response(user: User, issued: IssuedToken, status_code: int = 200) -> Response:
+    """Return a response with the user and a token."""
+    data = AuthenticatedSerializer({"user": user, **issued._asdict()}).data
+    return Response(data, status=status_code)
+
+
+def describe(
+    summary: str,
+    request: type[BaseSerializer[Any]],
+    response: type[BaseSerializer[Any]] = AuthenticatedSerializer,
+    status_code: int = 200,
+) -> Callable[[_View], _View]:
+    """Describe a view that needs no JWT in the OpenAPI schema."""
+    return extend_schema(
+        summary=summary, request=request, responses={status_code: response}, auth=[]
+    )
 
 
 @method_decorator(never_cache, name="dispatch")
 class AuthView(APIView):
-    """A view that takes no credentials, and counts the tries of each address and account."""
+    """A view that needs no JWT and limits attempts per client address and per account."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
     permission_classes = [AllowAny]
@@ -70,12 +86,10 @@ class AuthView(APIView):
 class LoginView(AuthView):
     throttle_scope = "login"
 
-    @extend_schema(
-        summary="Log in", request=LoginSerializer, responses=AuthenticatedSerializer, auth=[]
-    )
+    @describe("Log in", LoginSerializer)
     def post(self, request: Request) -> Response:
         user = services.login(**self.read(LoginSerializer))
-        return Response(authenticated(user, issue_jwt(user)))
+        return token_response(user, issue_jwt(user))
 
 
 class RegisterView(AuthView):
@@ -83,117 +97,81 @@ class RegisterView(AuthView):
 
     throttle_scope = "register"
 
-    @extend_schema(
-        summary="Register",
-        request=RegisterSerializer,
-        responses={201: AuthenticatedSerializer},
-        auth=[],
-    )
+    @describe("Register", RegisterSerializer, status_code=201)
     def post(self, request: Request) -> Response:
         user, issued = services.register(**self.read(RegisterSerializer))
         if not settings.REGISTER_RETURNS_CONFIRM_TOKEN:
             issued = issued._replace(token="")
-        return Response(authenticated(user, issued), status=status.HTTP_201_CREATED)
+        return token_response(user, issued, status.HTTP_201_CREATED)
 
 
-class ConfirmEmailView(AuthView):
+class TokenView(AuthView):
+    """A view that takes a one-time token, which names the account."""
+
     throttle_scope = "token"
     throttle_classes = [AddressThrottle]
 
-    @extend_schema(
-        summary="Confirm an e-mail address",
-        request=TokenSerializer,
-        responses=AuthenticatedSerializer,
-        auth=[],
-    )
+
+class ConfirmEmailView(TokenView):
+    """Confirms the address of a registration, and logs the user in."""
+
+    @describe("Confirm an e-mail address", TokenSerializer)
     def post(self, request: Request) -> Response:
         user = services.confirm_email(**self.read(TokenSerializer))
-        return Response(authenticated(user, issue_jwt(user)))
+        return token_response(user, issue_jwt(user))
 
 
-class ConfirmNewEmailView(AuthView):
-    """Replaces the address and ends every session. The response contains no data of the user."""
+class ConfirmNewEmailView(TokenView):
+    """Replaces the address and ends every session. The response contains no user data."""
 
-    throttle_scope = "token"
-    throttle_classes = [AddressThrottle]
-
-    @extend_schema(
-        summary="Confirm a new e-mail address",
-        request=TokenSerializer,
-        responses=MessageSerializer,
-        auth=[],
-    )
+    @describe("Confirm a new e-mail address", TokenSerializer, MessageSerializer)
     def post(self, request: Request) -> Response:
         services.confirm_new_email(**self.read(TokenSerializer))
         return Response({"message": _("Your e-mail address has been changed. Log in again.")})
 
 
-class CancelNewEmailView(AuthView):
-    """Drops a change of the address that waits and ends every session."""
+class CancelNewEmailView(TokenView):
+    """Cancels a pending change of the address and ends every session."""
 
-    throttle_scope = "token"
-    throttle_classes = [AddressThrottle]
-
-    @extend_schema(
-        summary="Cancel a change of the e-mail address",
-        request=TokenSerializer,
-        responses=MessageSerializer,
-        auth=[],
-    )
+    @describe("Cancel a change of the e-mail address", TokenSerializer, MessageSerializer)
     def post(self, request: Request) -> Response:
         services.cancel_new_email(**self.read(TokenSerializer))
         return Response({"message": _("The change has been cancelled. Choose a new password.")})
 
 
+class ResetPasswordView(TokenView):
+    """Sets a new password, ends every session and logs the user in."""
+
+    @describe("Set a new password with a token", ResetPasswordSerializer)
+    def post(self, request: Request) -> Response:
+        user = services.reset_password(**self.read(ResetPasswordSerializer))
+        return token_response(user, issue_jwt(user))
+
+
 class ResendConfirmationView(AuthView):
-    """Responds in the same way for every address, whether it has an account or not."""
+    """The response is the same whether or not the address has an account."""
 
     throttle_scope = "mail"
 
-    @extend_schema(
-        summary="Send the confirmation e-mail again",
-        request=EmailSerializer,
-        responses=MessageSerializer,
-        auth=[],
-    )
+    @describe("Send the confirmation e-mail again", EmailSerializer, MessageSerializer)
     def post(self, request: Request) -> Response:
         services.resend_confirmation(**self.read(EmailSerializer))
         return Response({"message": _("Email sent successfully")})
 
 
 class ForgotPasswordView(AuthView):
-    """Responds in the same way for every address, whether it has an account or not."""
+    """The response is the same whether or not the address has an account."""
 
     throttle_scope = "mail"
 
-    @extend_schema(
-        summary="Ask for a new password",
-        request=EmailSerializer,
-        responses=MessageSerializer,
-        auth=[],
-    )
+    @describe("Request a password reset", EmailSerializer, MessageSerializer)
     def post(self, request: Request) -> Response:
         services.forgot_password(**self.read(EmailSerializer))
         return Response({"message": _("Email sent successfully")})
 
 
-class ResetPasswordView(AuthView):
-    throttle_scope = "token"
-    throttle_classes = [AddressThrottle]
-
-    @extend_schema(
-        summary="Set a new password with a token",
-        request=ResetPasswordSerializer,
-        responses=AuthenticatedSerializer,
-        auth=[],
-    )
-    def post(self, request: Request) -> Response:
-        user = services.reset_password(**self.read(ResetPasswordSerializer))
-        return Response(authenticated(user, issue_jwt(user)))
-
-
 class ChangePasswordView(AuthView):
-    """Ends every older token; the answer holds a new one."""
+    """Ends every session. The response contains a new token."""
 
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]
@@ -207,7 +185,7 @@ class ChangePasswordView(AuthView):
     )
     def post(self, request: AuthenticatedRequest) -> Response:
         user = services.change_password(request.user, **self.read(ChangePasswordSerializer))
-        return Response(authenticated(user, issue_jwt(user)))
+        return token_response(user, issue_jwt(user))
 
 
 class LogoutView(AuthView):

@@ -1,4 +1,4 @@
-"""The fields of a user that the API reads and returns. Users may see read-only ones, not write them."""
+"""Serializers of users and of ``/api/v1/auth/``."""
 
 from typing import Any
 
@@ -31,14 +31,13 @@ ACCESS = ("groups", "user_permissions")
 
 @extend_schema_field({"type": "string", "maxLength": 128, "example": "green-tram-42-to-lisbon"})
 class PasswordField(serializers.CharField):
-    """A password as it was typed: outer spaces belong to it. OWASP ASVS 5.0: 6.2.8, 6.2.9."""
+    """A password, with its leading and trailing spaces. OWASP ASVS 5.0: 6.2.8, 6.2.9."""
 
     def __init__(self, *, max_length: int = MAX_PASSWORD_LENGTH, **kwargs: Any) -> None:
         super().__init__(
             write_only=True,
             trim_whitespace=False,
             max_length=max_length,
-            style={"input_type": "password"},
             **kwargs,
         )
 
@@ -51,14 +50,14 @@ class PhoneField(PhoneNumberField):  # type: ignore[misc]  # it has no types
 
 
 class CurrentPasswordField(PasswordField):
-    """A password that is set. Longer ones than today's could be set in the admin once."""
+    """An existing password. Older ones may be longer than new ones can be."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=4096, **kwargs)
 
 
 class EmailAddressField(serializers.EmailField):
-    """An e-mail address that can receive mail, in its one spelling."""
+    """A normalised e-mail address that can receive mail."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=MAX_LENGTH, **kwargs)
@@ -71,8 +70,8 @@ class EmailAddressField(serializers.EmailField):
             self.fail("invalid")
 
 
-class KnownEmailAddressField(EmailAddressField):
-    """The same for login: accounts from before addresses were checked may have another one."""
+class LoginEmailField(EmailAddressField):
+    """Also accepts what normalisation rejects: older accounts may have such an address."""
 
     def to_internal_value(self, data: Any) -> str:
         try:
@@ -82,9 +81,9 @@ class KnownEmailAddressField(EmailAddressField):
 
 
 class ProfileSerializer(serializers.ModelSerializer[User]):
-    """The part of a user that its owner writes."""
+    """The fields that users can write."""
 
-    # The service checks that it is unique: it also sends a notice to the address's owner.
+    # Not validated as unique here: the service does that, and notifies the owner of the address.
     email = EmailAddressField()
     phone = PhoneField(required=False, allow_blank=True)
 
@@ -94,7 +93,7 @@ class ProfileSerializer(serializers.ModelSerializer[User]):
 
 
 class UserMeSerializer(ProfileSerializer):
-    """A user without the groups and permissions, which cost two queries."""
+    """A user without groups and permissions, which cost two queries."""
 
     class Meta(ProfileSerializer.Meta):
         fields: tuple[str, ...] = READ_ONLY + PROFILE
@@ -102,7 +101,7 @@ class UserMeSerializer(ProfileSerializer):
 
 
 class UserSerializer(UserMeSerializer):
-    """A user. ``current_password`` is needed only with another ``email``."""
+    """A user. ``current_password`` is only required to change ``email``."""
 
     current_password = CurrentPasswordField(required=False, allow_blank=True)
 
@@ -126,7 +125,7 @@ class EmailSerializer(serializers.Serializer[Any]):
 
 
 class LoginSerializer(serializers.Serializer[Any]):
-    email = KnownEmailAddressField()
+    email = LoginEmailField()
     password = CurrentPasswordField()
 
 
@@ -144,7 +143,7 @@ class ChangePasswordSerializer(serializers.Serializer[Any]):
 
 
 class AuthenticatedSerializer(serializers.Serializer[Any]):
-    """A user, a token of theirs, and the seconds that it still has."""
+    """A user, a token, and the seconds until the token expires."""
 
     user = UserMeSerializer()
     token = serializers.CharField()
@@ -156,7 +155,7 @@ class MessageSerializer(serializers.Serializer[Any]):
 
 
 class RefreshSerializer(TokenRefreshSerializer):
-    """For services that mount simplejwt's refresh view, which fails when the session has ended."""
+    """For services that mount simplejwt's refresh view, which raises if the session has ended."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         try:

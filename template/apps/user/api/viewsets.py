@@ -1,4 +1,6 @@
-"""``/api/v1/users/``: the user's own row and no other."""
+"""The view set of ``/api/v1/users/``, where users see only themselves."""
+
+from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.decorators import method_decorator
@@ -13,7 +15,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from apps.user import services
-from apps.user.api.auth import AuthenticatedRequest, ChangePasswordView, authenticated
+from apps.user.api.auth import AuthenticatedRequest, ChangePasswordView, token_response
 from apps.user.api.serializers import AuthenticatedSerializer, UserSerializer
 from apps.user.models import User
 from apps.user.tokens import IssuedToken, seconds_left
@@ -22,21 +24,21 @@ from common.email_addresses import normalise_email
 
 
 class NewAddressThrottle(AccountThrottle):
-    """Count only a user's changes of the address: each sends an e-mail to whatever is written."""
+    """Limit only changes of the address: each sends an e-mail to the address in the request."""
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
         if request.method not in {"PUT", "PATCH"}:
             return None
-        email = request.data.get("email") if isinstance(request.data, dict) else None
+        email: Any = request.data.get("email") if isinstance(request.data, dict) else None
         try:
-            unchanged = normalise_email(email or "") == request.user.get_username()
+            unchanged = normalise_email(email) == request.user.get_username()
         except (TypeError, ValueError, AttributeError):
-            return None  # refused by the serializer
+            return None  # rejected by the serializer
         return None if unchanged else super().get_cache_key(request, view)
 
 
 class CurrentPasswordThrottle(NewAddressThrottle):
-    """Count changes of the address as tries of the password too, with those of change_password."""
+    """Count changes of the address as attempts at the password, with those of change_password."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         return super().allow_request(request, ChangePasswordView())
@@ -44,9 +46,9 @@ class CurrentPasswordThrottle(NewAddressThrottle):
 
 @extend_schema_view(
     list=extend_schema(summary="List the user"),
-    retrieve=extend_schema(summary="Read the user"),
+    retrieve=extend_schema(summary="Retrieve the user"),
     update=extend_schema(summary="Replace the user's data"),
-    partial_update=extend_schema(summary="Change some of the user's data"),
+    partial_update=extend_schema(summary="Update the user's data"),
     destroy=extend_schema(summary="Delete the user"),
 )
 @method_decorator(never_cache, name="dispatch")
@@ -73,9 +75,9 @@ class UserViewSet(
     def perform_destroy(self, instance: User) -> None:
         services.delete_account(instance)
 
-    @extend_schema(summary="Read the user and the token", responses=AuthenticatedSerializer)
+    @extend_schema(summary="Retrieve the user and the token", responses=AuthenticatedSerializer)
     @action(detail=False)
     def me(self, request: AuthenticatedRequest) -> Response:
-        """The user of the token, the token itself, and the seconds that it still has."""
+        """The user of the token, the token itself, and the seconds until it expires."""
         jwt = request.auth
-        return Response(authenticated(request.user, IssuedToken(str(jwt), seconds_left(jwt))))
+        return token_response(request.user, IssuedToken(str(jwt), seconds_left(jwt)))

@@ -71,7 +71,7 @@ def test_what_can_never_get_mail_is_no_address(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", NEVER_MAILABLE)
-def test_what_can_never_get_mail_is_refused(
+def test_an_undeliverable_address_is_rejected(
     api: APIClient, user_api: APIClient, user: User, address: str
 ) -> None:
     calls = [

@@ -427,10 +427,12 @@ class TestTheLastSuperuser:
 
     @pytest.fixture(autouse=True)
     def banned_superuser(self) -> User:
+        make_admin(is_staff=False)
+        make_admin(is_superuser=False)
         return make_admin(is_active=False)
 
     @pytest.mark.parametrize("field", ["is_active", "is_staff", "is_superuser"])
-    def test_stays_one(self, superuser: User, field: str) -> None:
+    def test_last_superuser_keeps_the_role(self, superuser: User, field: str) -> None:
         body = profile(superuser)
         del body[field]
         page = logged_in(superuser).post(change_url(superuser), body)
@@ -438,21 +440,21 @@ class TestTheLastSuperuser:
         second = make_admin()
         assert logged_in(second).post(change_url(superuser), body).status_code == 302
 
-    def test_keeps_a_password(self, superuser: User) -> None:
+    def test_last_superuser_keeps_a_password(self, superuser: User) -> None:
         body = {"usable_password": "false", "unset-password": "Disable"}
         page = logged_in(superuser).post(password_url(superuser), body)
         assert "The last superuser must stay active." in page.content.decode()
         superuser.refresh_from_db()
         assert superuser.check_password(PASSWORD)
 
-    def test_gets_a_new_password(self, superuser: User) -> None:
+    def test_last_superuser_can_get_a_new_password(self, superuser: User) -> None:
         body = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
         response = logged_in(superuser).post(password_url(superuser), body)
         assert response.status_code == 302
         superuser.refresh_from_db()
         assert superuser.check_password(NEW_PASSWORD)
 
-    def test_is_not_deleted(self, superuser: User) -> None:
+    def test_last_superuser_is_not_deleted(self, superuser: User) -> None:
         client = logged_in(superuser)
         client.post(f"{USERS}{superuser.pk}/delete/", {"post": "yes"})
         client.post(

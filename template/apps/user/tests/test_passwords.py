@@ -34,7 +34,7 @@ class TestBounds:
     @pytest.mark.parametrize(
         "password", ["x7" * 64 + "y", " " * 8, "\u3000" * 8, "\t \u00a0 \u2003   "]
     )
-    def test_are_the_validators(self, api: APIClient, password: str) -> None:
+    def test_password_bounds_are_validators(self, api: APIClient, password: str) -> None:
         """Every way to set a password runs them: the API, the admin and the commands."""
         with pytest.raises(ValidationError):
             validate_password(password)

@@ -22,7 +22,6 @@ from apps.user import emails, services
 from apps.user.errors import (
     EmailTakenError,
     InvalidTokenError,
-    WrongPasswordError,
 )
 from apps.user.fields import validate_mailbox
 from apps.user.forms import SetPasswordForm
@@ -239,7 +238,6 @@ def test_a_new_address_is_confirmed_as_of_now(user: User) -> None:
     [
         (InvalidTokenError, {"token": "This link is invalid or has expired."}),
         (EmailTakenError, {"email": "There is already an account with this e-mail address."}),
-        (WrongPasswordError, {"current_password": "The current password is wrong."}),
     ],
 )
 def test_an_error_names_its_field(error: type[APIException], body: dict[str, str]) -> None:
@@ -247,7 +245,7 @@ def test_an_error_names_its_field(error: type[APIException], body: dict[str, str
         detail = error().detail
         assert isinstance(detail, dict)
         assert {name: str(*messages) for name, messages in detail.items()} == body
-    codes = {"token": "invalid_token", "email": "unique", "current_password": "wrong_password"}
+    codes = {"token": "invalid_token", "email": "unique"}
     assert error().get_codes() == {name: [codes[name]] for name in body}
 
 
@@ -272,7 +270,7 @@ def test_a_password_like_the_profile_is_refused() -> None:
     assert not User.objects.filter(email=body["email"]).exists()
 
 
-def test_no_one_is_born_tomorrow() -> None:
+def test_a_date_of_birth_in_the_future_is_rejected() -> None:
     today = timezone.localdate()
     validate_not_in_the_future(today)
     with pytest.raises(ValidationError) as refused:

@@ -215,7 +215,7 @@ class TestWhatEndsSessions:
     """7.4.1 to 7.4.3, 7.4.5"""
 
     @pytest.mark.parametrize("end", ENDINGS)
-    def test_ends_everything_that_was_issued_for_good(
+    def test_ending_sessions_invalidates_everything_issued(
         self, user: User, api: APIClient, end: Callable[[User], None]
     ) -> None:
         User.objects.update(pending_email="thief@example.com")
@@ -274,7 +274,7 @@ class TestWhatEndsSessions:
 class TestDeletion:
     """14.2.7, 16.3.1"""
 
-    def test_is_logged_and_told_by_email(
+    def test_deletion_is_logged_and_notified_by_email(
         self,
         user_api: APIClient,
         user: User,

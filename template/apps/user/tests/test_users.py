@@ -34,7 +34,7 @@ def test_every_field_of_the_model_is_on_one_list() -> None:
     assert sorted(listed) == sorted(fields)
 
 
-def test_list_holds_the_user_alone(user_api: APIClient, user: User) -> None:
+def test_list_contains_only_the_user(user_api: APIClient, user: User) -> None:
     make_user()
     rows = user_api.get(USERS).json()
     assert [row["id"] for row in rows] == [user.pk]
@@ -123,7 +123,7 @@ def test_a_user_deleted_while_being_changed(
 
 
 @pytest.mark.parametrize("change", ["change_password", "logout"])
-def test_a_user_deleted_beside(
+def test_a_concurrently_deleted_user_is_not_found(
     user_api: APIClient, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     service: Callable[..., Any] = getattr(services, change)
@@ -147,7 +147,7 @@ def test_every_route_needs_a_jwt(api: APIClient, user: User, path: str) -> None:
 
 
 @pytest.mark.parametrize("identifier", ["0", "99999999999999999999999", "abc", "-1"])
-def test_an_identifier_that_is_none(user_api: APIClient, identifier: str) -> None:
+def test_an_invalid_user_id_is_not_found(user_api: APIClient, identifier: str) -> None:
     assert user_api.get(f"{USERS}{identifier}/").status_code == 404
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -44,22 +45,20 @@ def wait_for(process: "subprocess.Popen[bytes]", server: Server) -> None:
     pytest.fail(f"the server does not answer: {server.log.read_text()}")
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+@contextmanager
+def started(name: str, folder: Path) -> Iterator[tuple[Server, "subprocess.Popen[bytes]"]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
-    server = Server(port, tmp_path_factory.mktemp("server") / "log")
+    server = Server(port, folder / "log")
     variables = {
         "DJANGO_SETTINGS_MODULE": "api_core.settings.dev",
         "DJANGO_LOG_LEVEL": "DEBUG",
-        "SERVER": request.param,
+        "SERVER": name,
         "BIND": "127.0.0.1",
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    options = ["--log-level", "debug"] if request.param == "uvicorn" else ["--verbosity", "3"]
+    options = ["--log-level", "debug"] if name == "uvicorn" else ["--verbosity", "3"]
     with server.log.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own script
             [BASE_DIR / "start_server.sh", *options],
@@ -69,11 +68,19 @@ def server(
         )
     try:
         wait_for(process, server)
-        yield server
-        assert process.poll() is None, server.log.read_text()
+        yield server, process
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with started(request.param, tmp_path_factory.mktemp("server")) as (server, process):
+        yield server
+        assert process.poll() is None, server.log.read_text()
 
 
 def test_a_message_is_sent_back(server: Server) -> None:
@@ -84,9 +91,7 @@ def test_a_message_is_sent_back(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", [str, bytes])
-def test_a_message_that_is_too_big_closes_with_4413(
-    server: Server, kind: type[str | bytes]
-) -> None:
+def test_a_message_that_is_too_big_closes_with_4413(server: Server, kind: type[str | bytes]) -> None:
     message = "x" * (settings.WEBSOCKET_MAX_MESSAGE_BYTES + 1)
     with server.connect() as client:
         client.send(message if kind is str else message.encode())
@@ -121,8 +126,20 @@ def test_an_invalid_token_closes_with_4401(server: Server, way: dict[str, Any]) 
 
 
 def test_the_log_contains_no_token_and_no_traceback(server: Server) -> None:
-    """This test is the last one. The servers log at their most verbose level."""
+    """This test follows those above. The servers log at their most verbose level."""
     log = server.log.read_text()
     assert "websocket_closed" in log
     assert TOKEN not in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(("name", "code"), [("daphne", 1000), ("uvicorn", 1012)])
+def test_a_stop_closes_websockets_with_a_code(tmp_path: Path, name: str, code: int) -> None:
+    with started(name, tmp_path) as (server, process), server.connect() as client:
+        # Daphne forgets its handshake after a second. Before that, it closes no WebSocket with a code.
+        time.sleep(2)
+        process.terminate()
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=10)
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == code

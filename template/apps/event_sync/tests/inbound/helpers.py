@@ -1,4 +1,4 @@
-"""What the tests of confirmations share."""
+"""Helpers of the tests of confirmations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def make_event(obj_type: str = TYPE, obj_cmd: str = "put", obj_key: str = "1") -
 
 
 def confirmation(event: EventSync, **obj_data: Any) -> dict[str, Any]:
-    """Return what another service answers to an event."""
+    """Return the confirmation that another service sends for an event."""
     return {
         "obj_type": event.obj_type,
         "obj_data": {"event_id": event.pk, **obj_data},
@@ -29,7 +29,7 @@ def confirmation(event: EventSync, **obj_data: Any) -> dict[str, Any]:
 
 @contextmanager
 def handled_by(function: Handler, obj_type: str = "invoice") -> Iterator[None]:
-    """Declare a handler for as long as the block lasts."""
+    """Register a handler during the block."""
     event_handler(obj_type)(function)
     try:
         yield

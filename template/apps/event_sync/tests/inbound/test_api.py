@@ -1,4 +1,4 @@
-"""``POST /api/v1/event-sync/``: another service confirms an event of ours."""
+"""``POST /api/v1/event-sync/``: another service confirms one of our events."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ def post(sender: APIClient, body: object) -> tuple[int, dict[str, Any]]:
 
 
 def rename(event: EventSync, obj_data: dict[str, Any]) -> None:
-    """A handler that writes: it makes a user of each name."""
+    """A handler that writes: it creates a user for each name."""
     for name in obj_data["names"]:
         make_user(first_name=name)
     if "fault" in obj_data:
@@ -69,7 +69,7 @@ def invoices() -> Iterator[EventSync]:
 
 
 class TestConfirmation:
-    def test_marks_the_event(self, sender: APIClient) -> None:
+    def test_a_confirmation_marks_the_event_as_processed(self, sender: APIClient) -> None:
         event = make_event()
         status, body = post(sender, confirmation(event, foo="bar"))
         event.refresh_from_db()
@@ -79,8 +79,8 @@ class TestConfirmation:
         assert event.log == ""
         assert body["processed"] is not None
 
-    def test_leaves_the_sending_alone(self, sender: APIClient) -> None:
-        """The confirmation may come before the relay has noted that it sent the event."""
+    def test_a_confirmation_does_not_change_the_delivery_state(self, sender: APIClient) -> None:
+        """The confirmation may arrive before the relay has recorded that it sent the event."""
         event = make_event()
         EventSync.objects.update(state=EventSync.State.SENDING, attempts=2)
         post(sender, confirmation(event))
@@ -88,12 +88,12 @@ class TestConfirmation:
         assert (event.state, event.attempts) == (EventSync.State.SENDING, 2)
         assert event.processed
 
-    def test_runs_the_handler_of_its_type(self, sender: APIClient) -> None:
+    def test_a_confirmation_runs_the_handler_of_its_type(self, sender: APIClient) -> None:
         with invoices() as event:
             assert post(sender, confirmation(event, names=["Ana", "Bia"]))[0] == 200
         assert User.objects.count() == 2
 
-    def test_by_the_class_itself(self) -> None:
+    def test_consumer_msg_processes_a_confirmation_without_the_api(self) -> None:
         event = make_event()
         assert ConsumerMsg(**confirmation(event)).handle_msg_sync() == event
         assert refresh(event).processed
@@ -104,7 +104,7 @@ class TestConfirmation:
 
 
 class TestReplay:
-    def test_changes_nothing(self, sender: APIClient) -> None:
+    def test_a_repeated_confirmation_has_no_effect(self, sender: APIClient) -> None:
         with invoices() as event:
             first = post(sender, confirmation(event, names=["Ana"]))
             stored = refresh(event).processed
@@ -113,7 +113,9 @@ class TestReplay:
         assert refresh(event).processed == stored
         assert event.log == ""
 
-    def test_in_another_order_of_keys(self, sender: APIClient) -> None:
+    def test_a_repeated_confirmation_may_have_its_keys_in_another_order(
+        self, sender: APIClient
+    ) -> None:
         event = make_event()
         body = confirmation(event, b=1, a={"d": 1, "c": 2})
         assert post(sender, body)[0] == 200
@@ -121,7 +123,7 @@ class TestReplay:
         assert post(sender, dict(reversed(turned.items())))[0] == 200
 
     @pytest.mark.parametrize("changed", [{"names": ["Bia"]}, {"names": ["Ana"], "x": 1}, {}])
-    def test_with_other_data_is_a_conflict(
+    def test_a_second_confirmation_with_other_data_is_a_conflict(
         self, sender: APIClient, changed: dict[str, Any]
     ) -> None:
         with invoices() as event:
@@ -131,13 +133,15 @@ class TestReplay:
         assert User.objects.count() == 1
         assert "payload_conflict" in refresh(event).log
 
-    def test_of_another_command_is_a_conflict(self, sender: APIClient) -> None:
+    def test_a_second_confirmation_with_another_command_is_a_conflict(
+        self, sender: APIClient
+    ) -> None:
         event = make_event()
         post(sender, confirmation(event))
         status, body = post(sender, confirmation(event) | {"obj_cmd": "delete"})
         assert (status, body["code"]) == (409, "payload_conflict")
 
-    def test_the_log_does_not_grow_for_ever(self, sender: APIClient) -> None:
+    def test_the_log_of_an_event_is_limited(self, sender: APIClient) -> None:
         event = make_event()
         EventSync.objects.update(log="x" * 9_990 + "\n")
         post(sender, confirmation(event) | {"obj_cmd": "delete"})
@@ -155,23 +159,23 @@ class TestRefusal:
         ],
         ids=lambda value: repr(value)[:20],
     )
-    def test_what_is_no_event_id(self, sender: APIClient, event_id: object) -> None:
+    def test_an_invalid_event_id_is_refused(self, sender: APIClient, event_id: object) -> None:
         body = {"obj_type": TYPE, "obj_data": {"event_id": event_id}, "obj_cmd": "put"}
         raw = json.dumps(body).replace("Infinity", "1e400").encode()
         status, answer = post(sender, raw)
         assert (status, list(answer)) == (400, ["obj_data"])
 
-    def test_no_event_id(self, sender: APIClient) -> None:
+    def test_a_missing_event_id_is_refused(self, sender: APIClient) -> None:
         status, answer = post(sender, {"obj_type": TYPE, "obj_data": {}, "obj_cmd": "put"})
         assert (status, list(answer)) == (400, ["obj_data"])
 
     @pytest.mark.parametrize("event_id", [1, 10**12, 2**63 - 1])
-    def test_an_event_that_is_not_there(self, sender: APIClient, event_id: int) -> None:
+    def test_an_unknown_event_id_is_not_found(self, sender: APIClient, event_id: int) -> None:
         body = {"obj_type": TYPE, "obj_data": {"event_id": event_id}, "obj_cmd": "put"}
         status, answer = post(sender, body)
         assert (status, answer["code"]) == (404, "unknown_event")
 
-    def test_a_type_without_handler(self, sender: APIClient) -> None:
+    def test_a_type_without_a_handler_is_refused(self, sender: APIClient) -> None:
         event = make_event("unheard of")
         status, answer = post(sender, confirmation(event))
         assert (status, list(answer)) == (400, ["obj_type"])
@@ -180,7 +184,9 @@ class TestRefusal:
         assert event.received
         assert event.processed is None
 
-    def test_a_type_whose_handler_comes_later(self, sender: APIClient) -> None:
+    def test_a_confirmation_can_be_repeated_after_its_handler_was_added(
+        self, sender: APIClient
+    ) -> None:
         event = make_event("invoice")
         body = confirmation(event, names=[])
         assert post(sender, body)[0] == 400
@@ -188,7 +194,9 @@ class TestRefusal:
             assert post(sender, body)[0] == 200
 
     @pytest.mark.parametrize("wrong", [{"obj_type": "invoice"}, {"obj_cmd": "delete"}])
-    def test_what_the_event_is_not(self, sender: APIClient, wrong: dict[str, str]) -> None:
+    def test_another_type_or_command_than_the_event_has_is_refused(
+        self, sender: APIClient, wrong: dict[str, str]
+    ) -> None:
         with handled_by(rename):
             event = make_event()
             status, answer = post(sender, confirmation(event, names=["Ana"]) | wrong)
@@ -198,7 +206,9 @@ class TestRefusal:
 
     @pytest.mark.parametrize("field", ["obj_type", "obj_data", "obj_cmd"])
     @pytest.mark.parametrize("value", [None, "", [], 1, True, "\x00", "nope", ...], ids=repr)
-    def test_a_field(self, sender: APIClient, field: str, value: object) -> None:
+    def test_an_invalid_field_is_refused(
+        self, sender: APIClient, field: str, value: object
+    ) -> None:
         body = confirmation(make_event()) | {field: value}
         if value is ...:
             del body[field]
@@ -215,11 +225,11 @@ class TestRefusal:
         ],
         ids=lambda body: body[:10].decode("latin-1"),
     )
-    def test_a_body(self, sender: APIClient, body: bytes) -> None:
+    def test_an_invalid_body_is_refused(self, sender: APIClient, body: bytes) -> None:
         assert post(sender, body)[0] == 400
 
     @pytest.mark.parametrize("data", ["1e400", "-1e400", '"a\\u0000b"', '{"\\u0000": 1}'])
-    def test_data_that_could_not_be_stored(self, sender: APIClient, data: str) -> None:
+    def test_data_that_cannot_be_stored_are_refused(self, sender: APIClient, data: str) -> None:
         event = make_event()
         body = json.dumps(confirmation(event, x="?")).replace('"?"', data)
         status, answer = post(sender, body.encode())
@@ -227,17 +237,17 @@ class TestRefusal:
         assert refresh(event).processed is None
 
     @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "é\u2028😀", "a" * 100_000])
-    def test_data_that_look_like_it_can(self, sender: APIClient, text: str) -> None:
+    def test_data_that_only_resemble_a_nul_are_accepted(self, sender: APIClient, text: str) -> None:
         assert post(sender, confirmation(make_event(), x=text))[0] == 200
 
-    def test_deep_data(self, sender: APIClient) -> None:
-        """As deep as the parser lets through, and deeper."""
+    def test_deeply_nested_data_are_no_server_error(self, sender: APIClient) -> None:
+        """Up to and beyond the depth that the parser accepts."""
         for depth in (100, 500, 900, 950, 990, 1_000, 5_000, 50_000):
             body = json.dumps(confirmation(make_event(), x="?"))
             deep = body.replace('"?"', "[" * depth + "]" * depth)
             assert post(sender, deep.encode())[0] in {200, 400}
 
-    def test_in_the_clients_language(self, sender: APIClient) -> None:
+    def test_a_refusal_is_in_the_language_of_the_client(self, sender: APIClient) -> None:
         body = {"obj_type": TYPE, "obj_data": {"event_id": 7}, "obj_cmd": "put"}
         details = [
             sender.post(URL, body, headers={"Accept-Language": language}).json()["detail"]
@@ -248,7 +258,7 @@ class TestRefusal:
             "Não há evento com este event_id.",
         ]
 
-    def test_a_handler_may_refuse_data(self, sender: APIClient) -> None:
+    def test_a_handler_can_refuse_data(self, sender: APIClient) -> None:
         def refuse(event: EventSync, obj_data: dict[str, Any]) -> None:
             make_user()
             raise ValidationError({"names": ["None is known."]}, "unknown_names")
@@ -262,7 +272,7 @@ class TestRefusal:
 
 
 class TestFailure:
-    def test_takes_the_handlers_writes_back(self, sender: APIClient) -> None:
+    def test_a_failing_handler_is_rolled_back(self, sender: APIClient) -> None:
         with invoices() as event:
             status, answer = post(sender, confirmation(event, names=["Ana"], fault="no such"))
         assert (status, answer["code"]) == (500, "handler_failed")
@@ -273,10 +283,10 @@ class TestFailure:
         assert event.received
         assert event.processed is None
 
-    def test_in_words_that_no_database_takes(
+    def test_an_error_message_that_cannot_be_stored_is_cleaned(
         self, sender: APIClient, caplog: pytest.LogCaptureFixture
     ) -> None:
-        # pytest-xdist could not carry the half of a character.
+        # pytest-xdist cannot transfer an unpaired surrogate.
         caplog.set_level(logging.CRITICAL, "apps.event_sync.managers.consumer_msg")
 
         def fail(event: EventSync, obj_data: dict[str, Any]) -> None:
@@ -287,7 +297,7 @@ class TestFailure:
             assert post(sender, confirmation(event))[0] == 500
         assert "LookupError: no such ??" in refresh(event).log
 
-    def test_is_tried_again(self, sender: APIClient) -> None:
+    def test_a_failed_confirmation_can_be_repeated(self, sender: APIClient) -> None:
         faults = [True, False]
 
         def fail_once(event: EventSync, obj_data: dict[str, Any]) -> None:
@@ -302,8 +312,10 @@ class TestFailure:
         assert User.objects.count() == 1
         assert refresh(event).log.count("OSError: out of order\n") == 1
 
-    def test_of_the_database_within_the_handler(self, sender: APIClient) -> None:
-        """An error of SQL spoils the handler's transaction, and not the note of it."""
+    def test_a_database_error_in_a_handler_is_a_failure_of_the_handler(
+        self, sender: APIClient
+    ) -> None:
+        """An SQL error aborts the handler's transaction, but the failure is still logged."""
 
         def clash(event: EventSync, obj_data: dict[str, Any]) -> None:
             make_user(email="ana@example.com")
@@ -315,7 +327,7 @@ class TestFailure:
         assert "IntegrityError" in refresh(event).log
         assert User.objects.count() == 0
 
-    def test_inside_a_callers_transaction(self) -> None:
+    def test_a_failure_in_the_callers_transaction_is_logged(self) -> None:
         with invoices() as event, transaction.atomic():
             message = ConsumerMsg(**confirmation(event, names=["Ana"], fault="x"))
             with pytest.raises(HandlerFailedError):
@@ -325,7 +337,7 @@ class TestFailure:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_failure_is_noted_where_a_request_is_one_transaction(
+def test_a_failure_is_logged_with_atomic_requests(
     sender: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
@@ -335,8 +347,10 @@ def test_a_failure_is_noted_where_a_request_is_one_transaction(
 
 
 class TestOrder:
-    def test_of_put_and_delete_is_told_to_the_handler(self, sender: APIClient) -> None:
-        """What comes late is the handler's to judge: the events are numbered."""
+    def test_a_handler_can_compare_event_ids_to_ignore_an_older_event(
+        self, sender: APIClient
+    ) -> None:
+        """Confirmations may arrive in any order. The ids of the events show which is newer."""
         seen: list[tuple[str, int]] = []
 
         def note(event: EventSync, obj_data: dict[str, Any]) -> None:
@@ -368,14 +382,14 @@ class TestAtTheSameTime:
         with ThreadPoolExecutor(len(bodies)) as pool:
             return list(pool.map(send, bodies))
 
-    def test_duplicates_have_one_effect(self) -> None:
+    def test_simultaneous_duplicates_have_one_effect(self) -> None:
         with invoices() as event:
             answers = self.at_once([confirmation(event, names=["Ana"])] * 6)
         assert [status for status, _body in answers] == [200] * 6
         assert User.objects.count() == 1
         assert refresh(event).log == ""
 
-    def test_one_of_two_payloads_wins(self) -> None:
+    def test_only_one_of_two_simultaneous_payloads_takes_effect(self) -> None:
         with invoices() as event:
             names = ["Ana", "Bia", "Eva", "Lia"]
             answers = self.at_once([confirmation(event, names=[name]) for name in names])
@@ -384,6 +398,6 @@ class TestAtTheSameTime:
         assert refresh(event).log.count("payload_conflict") == 3
 
 
-def test_an_answer_is_json_and_so_is_a_refusal(sender: APIClient) -> None:
+def test_responses_and_refusals_are_json(sender: APIClient) -> None:
     response: HttpResponse = sender.get(URL)
     assert (response.status_code, response.headers["Content-Type"]) == (405, "application/json")

@@ -1,4 +1,4 @@
-"""Who may confirm events: ``IsSqsAuthenticated`` and what the API says to others."""
+"""Authentication with ``APP_KEY``, and the responses of the API to other requests."""
 
 import hmac
 
@@ -31,7 +31,7 @@ def is_let_in(header: str | None) -> bool:
 
 
 @pytest.mark.parametrize("header", [f"Token {KEY}", f"token {KEY}", f"Token  {KEY} "])
-def test_the_key(header: str) -> None:
+def test_the_key_is_accepted(header: str) -> None:
     assert is_let_in(header)
 
 
@@ -54,17 +54,17 @@ def test_the_key(header: str) -> None:
         "Token \ud800",
     ],
 )
-def test_anything_else(header: str | None) -> None:
+def test_anything_but_the_key_is_refused(header: str | None) -> None:
     assert not is_let_in(header)
 
 
-def test_a_key_of_other_letters(settings: Settings) -> None:
-    """A header comes as the Latin-1 of its bytes (PEP 3333)."""
+def test_a_key_may_contain_non_ascii_characters(settings: Settings) -> None:
+    """WSGI servers decode headers as Latin-1 (PEP 3333)."""
     settings.APP_KEY = "chavé"
     assert is_let_in("Token " + "chavé".encode().decode("latin-1"))
 
 
-def test_a_former_key_until_it_is_taken_away(settings: Settings) -> None:
+def test_a_previous_key_is_accepted_until_it_is_removed(settings: Settings) -> None:
     assert is_let_in(f"Token {FORMER}")
     settings.APP_KEY_FALLBACKS = []
     assert not is_let_in(f"Token {FORMER}")
@@ -72,17 +72,17 @@ def test_a_former_key_until_it_is_taken_away(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "Token", "Token ", "Token x"])
-def test_no_key_lets_nobody_in(settings: Settings, header: str | None) -> None:
+def test_an_empty_key_accepts_no_request(settings: Settings, header: str | None) -> None:
     settings.APP_KEY = ""
     settings.APP_KEY_FALLBACKS = ["", ""]
     assert not is_let_in(header)
 
 
 @pytest.mark.parametrize("given", [KEY, FORMER, "another"])
-def test_every_key_is_compared_in_constant_time(
+def test_all_keys_are_compared_in_constant_time(
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
-    """Counted, not timed: both keys each time, by what takes the same time for all."""
+    """Counts the comparisons instead of timing them: each request is compared with both keys."""
     lengths: list[tuple[int, int]] = []
 
     def counting(one: bytes, other: bytes) -> bool:
@@ -96,17 +96,17 @@ def test_every_key_is_compared_in_constant_time(
 
 @pytest.mark.django_db
 class TestRefusal:
-    def test_says_what_is_asked_for(self, api: APIClient) -> None:
+    def test_a_refusal_names_the_authentication_scheme(self, api: APIClient) -> None:
         for headers in ({}, {"Authorization": "Token wrong"}, {"Authorization": "Bearer x"}):
             response = api.post(URL, {}, headers=headers)
             assert response.status_code == 401
             assert response.headers["WWW-Authenticate"] == "Token"
             assert response.json()["code"] == "not_authenticated"
 
-    def test_a_users_jwt_is_no_key(self, user_api: APIClient) -> None:
+    def test_a_users_jwt_is_refused(self, user_api: APIClient) -> None:
         assert user_api.post(URL, {}).status_code == 401
 
-    def test_wrong_keys_are_limited_and_the_right_one_is_not(
+    def test_only_wrong_keys_are_limited(
         self, api: APIClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "event-sync-address", "3/min")
@@ -116,7 +116,7 @@ class TestRefusal:
         right = {"Authorization": f"Token {KEY}"}
         assert [api.post(URL, {}, headers=right).status_code for _number in range(5)] == [400] * 5
 
-    def test_the_key_is_in_no_log(self, api: APIClient, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_key_is_not_logged(self, api: APIClient, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("DEBUG")
         for key in (KEY, "a wrong one"):
             api.post(URL, {}, headers={"Authorization": f"Token {key}"})

@@ -1,4 +1,4 @@
-"""Confirmations from a queue: real boto3 against a server that answers as SQS does."""
+"""Confirmations from a queue, with boto3 and moto's server."""
 
 import json
 import os
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sqs")]
 
 @pytest.fixture(autouse=True)
 def open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the consumer not close the connection of the test's transaction."""
+    """Keep the consumer from closing the connection of the test's transaction."""
     monkeypatch.setattr(consumer_module, "close_old_connections", lambda: None)
 
 
@@ -93,12 +93,12 @@ def fifo(sqs: Network) -> Queue:
 
 @pytest.fixture
 def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails comes again at once."""
+    """Failed messages can be received again at once."""
     monkeypatch.setattr(consumer_module, "FIRST_DELAY", 0)
 
 
 def greet(event: EventSync, obj_data: dict[str, Any]) -> None:
-    """A handler that writes, and fails where the data say so."""
+    """A handler that writes, and fails if the data ask for it."""
     make_user(first_name=obj_data.get("name", "Ana"))
     if "fault" in obj_data:
         raise LookupError(obj_data["fault"])
@@ -111,7 +111,7 @@ def invoices() -> Iterator[None]:
 
 
 class TestMessages:
-    def test_in_either_shape(self, queue: Queue) -> None:
+    def test_messages_are_accepted_with_and_without_the_envelope(self, queue: Queue) -> None:
         plain, enveloped = make_event(), make_event()
         queue.send(confirmation(plain))
         queue.send({"apps": {"target": ["us"]}, "data": confirmation(enveloped), "timestamp": 1.0})
@@ -120,21 +120,23 @@ class TestMessages:
         assert refresh(enveloped).processed
         assert queue.counts() == (0, 0, 0)
 
-    def test_more_than_a_batch(self, queue: Queue) -> None:
+    def test_more_messages_than_one_batch_are_processed(self, queue: Queue) -> None:
         events = [make_event() for _number in range(25)]
         for event in events:
             queue.send(confirmation(event))
         assert queue.drain() == {"processed": 25}
         assert not EventSync.objects.filter(processed=None).exists()
 
-    def test_the_same_again(self, queue: Queue) -> None:
+    def test_a_repeated_message_has_no_effect(self, queue: Queue) -> None:
         event = make_event("invoice")
         for _number in range(3):
             queue.send(confirmation(event))
         assert queue.drain() == {"processed": 3}
         assert User.objects.count() == 1
 
-    def test_the_same_over_http_before(self, queue: Queue) -> None:
+    def test_a_message_after_the_same_confirmation_over_http_has_no_effect(
+        self, queue: Queue
+    ) -> None:
         event = make_event("invoice")
         read_body(json.dumps(confirmation(event))).handle_msg_sync()
         queue.send(confirmation(event))
@@ -152,8 +154,8 @@ class TestPoison:
 
     @pytest.mark.usefixtures("no_delays")
     @pytest.mark.parametrize("body", BODIES, ids=lambda body: body[:70] or "empty")
-    def test_goes_to_the_dead_letter_queue(self, queue: Queue, body: str) -> None:
-        """And those received with it are processed, whether they came before or after."""
+    def test_a_poison_message_goes_to_the_dead_letter_queue(self, queue: Queue, body: str) -> None:
+        """The messages received with it are processed, before and after it."""
         events = [make_event("invoice"), make_event("invoice")]
         queue.send(confirmation(events[0]))
         queue.send(body)
@@ -163,7 +165,7 @@ class TestPoison:
         assert User.objects.count() == 2
 
     @pytest.mark.usefixtures("no_delays")
-    def test_is_noted_where_it_names_an_event(self, queue: Queue) -> None:
+    def test_a_refused_message_is_logged_at_its_event(self, queue: Queue) -> None:
         event = make_event("invoice")
         queue.send(confirmation(event))
         assert queue.drain() == {"processed": 1}
@@ -174,12 +176,12 @@ class TestPoison:
         assert "payload_conflict" in refresh(event).log
         assert User.objects.count() == 1
 
-    def test_is_not_tried_in_a_hot_loop(self, queue: Queue) -> None:
+    def test_a_poison_message_is_hidden_before_it_is_retried(self, queue: Queue) -> None:
         queue.send("{")
         assert queue.drain() == {"refused": 1}
         assert queue.counts() == (0, 1, 0)
 
-    def test_waits_longer_each_time(self) -> None:
+    def test_a_message_is_hidden_longer_after_each_failure(self) -> None:
         delays = [
             consumer_module._delay({"Attributes": {"ApproximateReceiveCount": str(count)}})
             for count in (1, 2, 3, 4, 7, 8, 1_000)
@@ -189,7 +191,7 @@ class TestPoison:
 
 
 class TestFailure:
-    def test_hides_the_message_for_a_while(self, queue: Queue) -> None:
+    def test_a_failed_message_is_hidden_for_a_while(self, queue: Queue) -> None:
         event = make_event("invoice")
         queue.send(confirmation(event, fault="out of order"))
         assert queue.drain() == {"failed": 1}
@@ -198,7 +200,9 @@ class TestFailure:
         assert User.objects.count() == 0
 
     @pytest.mark.usefixtures("no_delays")
-    def test_is_tried_again(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failed_message_is_retried(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         faults = [OSError("out of order"), None]
 
         def fail_once(event: EventSync, obj_data: dict[str, Any]) -> None:
@@ -213,7 +217,9 @@ class TestFailure:
         assert User.objects.count() == 1
         assert queue.counts() == (0, 0, 0)
 
-    def test_of_ours_stops_no_loop(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unexpected_error_does_not_stop_the_consumer(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def bug(body: str) -> None:
             raise ZeroDivisionError
 
@@ -225,15 +231,15 @@ class TestFailure:
 
 
 class TestFifo:
-    def test_keeps_the_order(self, fifo: Queue) -> None:
+    def test_a_fifo_queue_is_processed_in_order(self, fifo: Queue) -> None:
         for number in range(15):
             fifo.send(confirmation(make_event("invoice"), name=f"{number:02}"), group="a")
         assert fifo.drain() == {"processed": 15}
         names = User.objects.order_by("pk").values_list("first_name", flat=True)
         assert list(names) == [f"{number:02}" for number in range(15)]
 
-    def test_a_failure_stops_its_group_alone(self, fifo: Queue) -> None:
-        """Those behind it are given back untouched, and come once it is out of the way."""
+    def test_a_failure_only_stops_its_own_group(self, fifo: Queue) -> None:
+        """The messages behind it are released, and processed once it is gone."""
         bodies = [
             ("a", {"name": "a1"}),
             ("a", {"name": "a2", "fault": "x"}),
@@ -249,8 +255,10 @@ class TestFifo:
         assert fifo.counts() == (1, 1, 0)
 
     @pytest.mark.usefixtures("no_delays")
-    def test_poison_takes_none_of_its_group_along(self, fifo: Queue) -> None:
-        """SQS counts what it hands out: those behind must not be handed out with it each time."""
+    def test_a_poison_message_does_not_send_its_group_to_the_dead_letter_queue(
+        self, fifo: Queue
+    ) -> None:
+        """SQS counts deliveries: the messages behind it must not be delivered with it each time."""
         fifo.send("{", group="a")
         for number in range(4):
             fifo.send(confirmation(make_event("invoice"), name=f"{number}"), group="a")
@@ -260,7 +268,7 @@ class TestFifo:
         assert list(names) == ["0", "1", "2", "3"]
 
     @pytest.mark.usefixtures("no_delays")
-    def test_batches_come_back_after_a_failure(self, fifo: Queue) -> None:
+    def test_batches_are_received_again_after_a_failure_was_resolved(self, fifo: Queue) -> None:
         consumer = fifo.consumer()
         fifo.send("{", group="a")
         for _number in range(3):
@@ -272,10 +280,10 @@ class TestFifo:
 
 
 class TestDeletion:
-    def test_is_tried_again_where_sqs_failed(
+    def test_deletion_is_retried_if_sqs_failed(
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The server never answers with half a failure: so it is put between."""
+        """moto never responds with a partial failure, so the test adds one."""
         for _number in range(3):
             queue.send(confirmation(make_event()))
         consumer, asked = queue.consumer(), []
@@ -295,7 +303,7 @@ class TestDeletion:
         assert asked == [["0", "1", "2"], ["1", "2"]]
         assert queue.counts() == (0, 0, 0)
 
-    def test_hiding_is_repeated_if_sqs_was_too_busy(
+    def test_hiding_is_retried_if_sqs_was_too_busy(
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         event = make_event("invoice")
@@ -314,7 +322,7 @@ class TestDeletion:
         assert len(asked) == 2
         assert queue.counts() == (0, 1, 0)
 
-    def test_is_given_up_where_the_receipt_is_too_old(
+    def test_deletion_is_not_retried_with_an_expired_receipt_handle(
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queue.send(confirmation(make_event()))
@@ -328,7 +336,7 @@ class TestDeletion:
         assert consumer.run(until_empty=True) == {"processed": 1}
         assert len(asked) == 1
 
-    def test_that_fails_brings_a_replay(
+    def test_a_message_that_was_not_deleted_has_no_effect_again(
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queue.send(confirmation(make_event("invoice")))
@@ -350,8 +358,8 @@ class TestDeletion:
         assert queue.counts() == (0, 0, 0)
 
 
-def test_a_slow_handler_keeps_its_batch_hidden(queue: Queue) -> None:
-    """Longer than the visibility of three seconds, and nobody else gets one of them."""
+def test_a_batch_stays_hidden_during_a_slow_handler(queue: Queue) -> None:
+    """It takes longer than the visibility timeout of three seconds."""
     seen: list[int] = []
 
     def slow(event: EventSync, obj_data: dict[str, Any]) -> None:
@@ -373,7 +381,7 @@ class TestOutage:
         monkeypatch.setattr(Stop, "sleep", lambda self, seconds: pauses.append(seconds))
         return pauses
 
-    def test_of_sqs_is_waited_for(
+    def test_the_consumer_waits_until_sqs_is_available_again(
         self, queue: Queue, pauses: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queue.send(confirmation(make_event()))
@@ -390,16 +398,16 @@ class TestOutage:
         for pause, longest in zip(pauses, (1, 2, 4, 8, 16, 30, 30), strict=True):
             assert longest / 2 <= pause <= longest
 
-    def test_of_sqs_altogether(
+    def test_the_consumer_backs_off_while_sqs_is_unreachable(
         self, queue: Queue, sqs: Network, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not even the queue is described, and the consumer ends all the same."""
+        """Nor can it read the attributes of the queue."""
         sqs.fault = "down"
         consumer = queue.consumer()
         monkeypatch.setattr(consumer, "_pause", lambda: setattr(queue.stop, "requested", True))
         assert consumer.run() == {}
 
-    def test_of_the_database_takes_one_batch_and_no_more(
+    def test_no_message_is_received_while_the_database_is_unavailable(
         self, queue: Queue, pauses: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         states = iter(["unavailable", "unavailable", "ok"])
@@ -419,7 +427,7 @@ class TestOutage:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_was_lost_is_made_anew(
+def test_a_lost_database_connection_is_reopened(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_module, "close_old_connections", close_old_connections)
@@ -437,10 +445,12 @@ def test_a_connection_that_was_lost_is_made_anew(
 
 
 class TestStop:
-    """With real signals, to this process."""
+    """With real signals to this process."""
 
-    def test_ends_a_long_poll_at_once(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Before any answer, and before the network gives up waiting for one."""
+    def test_a_stop_ends_a_long_poll_immediately(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It does not wait for the response or the time-out of the request."""
         answers: list[Any] = []
         with stop_on_signals(timeout=60) as stop:
             consumer = Consumer(queue.url, stop, long_poll=20)
@@ -452,7 +462,9 @@ class TestStop:
             assert consumer.run() == {}
         assert (answers, consumer._outages) == ([], 0)
 
-    def test_finishes_the_message_and_gives_back_the_others(self, queue: Queue) -> None:
+    def test_a_stop_finishes_the_current_message_and_releases_the_others(
+        self, queue: Queue
+    ) -> None:
         def signalled(event: EventSync, obj_data: dict[str, Any]) -> None:
             make_user()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -466,8 +478,8 @@ class TestStop:
         assert User.objects.count() == 1
         assert queue.counts() == (2, 0, 0)
 
-    def test_interrupts_what_takes_too_long(self, queue: Queue) -> None:
-        """Nothing of it is kept, and the message comes again."""
+    def test_a_stop_interrupts_a_handler_at_the_deadline(self, queue: Queue) -> None:
+        """Its writes are rolled back, and the message is received again."""
 
         def endless(event: EventSync, obj_data: dict[str, Any]) -> None:
             make_user()
@@ -483,7 +495,7 @@ class TestStop:
         assert refresh(event).processed is None
         assert queue.counts() == (1, 0, 0)
 
-    def test_gives_the_signals_back(self) -> None:
+    def test_signal_handlers_are_restored(self) -> None:
         former = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
         with stop_on_signals() as stop:
             os.kill(os.getpid(), signal.SIGINT)
@@ -494,7 +506,7 @@ class TestStop:
 
 
 class TestCommand:
-    def test_once(
+    def test_once_exits_when_the_queue_is_empty(
         self, queue: Queue, settings: Settings, capsys: pytest.CaptureFixture[str]
     ) -> None:
         settings.SQS_INBOUND_QUEUE_URL = queue.url
@@ -504,11 +516,11 @@ class TestCommand:
         call_command("event_sync_consume", once=True)
         assert capsys.readouterr().out == "1 processed, 1 refused\nnothing received\n"
 
-    def test_without_a_queue(self) -> None:
+    def test_the_command_requires_a_queue(self) -> None:
         with pytest.raises(CommandError, match="SQS_INBOUND_QUEUE_URL"):
             call_command("event_sync_consume")
 
-    def test_warns_of_a_queue_without_dead_letter_queue(
+    def test_a_queue_without_a_dead_letter_queue_is_logged(
         self, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         settings.SQS_INBOUND_QUEUE_URL = sqs_client().create_queue(QueueName="alone")["QueueUrl"]

@@ -1,4 +1,4 @@
-"""What the OpenAPI schema says of confirmations is true for those who have the key."""
+"""The OpenAPI schema of confirmations, checked with schemathesis."""
 
 from typing import Any
 
@@ -26,17 +26,17 @@ api_schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", applicat
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @pytest.mark.usefixtures("open_connection")
-def test_the_answers_are_as_described(case: Case[Any], settings: Settings) -> None:
+def test_responses_match_the_openapi_schema(case: Case[Any], settings: Settings) -> None:
     settings.APP_KEY = "key"
     response = case.call_and_validate(
         headers={"Authorization": "Token key"},
-        # A well-formed confirmation can still be of an event that is not there.
+        # A valid confirmation can be of an unknown event.
         excluded_checks=[positive_data_acceptance, negative_data_rejection],
     )
     assert response.status_code < 500
 
 
-def test_the_key_is_described(api: APIClient) -> None:
+def test_the_openapi_schema_describes_the_key(api: APIClient) -> None:
     schema = api.get("/api/schema/?format=json").json()
     security = schema["paths"]["/api/v1/event-sync/"]["post"]["security"]
     assert security == [{"appKey": []}]

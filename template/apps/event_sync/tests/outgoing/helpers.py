@@ -1,4 +1,4 @@
-"""What the tests of sending share: a queue, and a network to it that can fail."""
+"""Helpers of the tests of sending: a queue, and a network to it that can fail."""
 
 import json
 import threading
@@ -18,13 +18,13 @@ State = EventSync.State
 
 type Fault = Literal["", "down", "lost answer", "slow answer", "no ids", "throttled", "forbidden"]
 
-# How long the slow answer takes, and how long a client of these tests waits, in seconds.
+# Seconds that the slow answer takes, and that a client of these tests waits.
 SLOW = 1.0
 PATIENCE = 0.4
 
 
 class Network(ThreadingHTTPServer):
-    """Stands between boto3 and the server of SQS, and fails as it is told to."""
+    """A proxy between boto3 and moto's server that can fail."""
 
     daemon_threads = True
 
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        # A client that has lost its patience is gone.
+        # The client may have timed out.
         with suppress(ConnectionError):
             self.wfile.write(body)
 
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def network(server: str) -> Iterator[Network]:
-    """Open a network to a server for as long as the block lasts."""
+    """Run a proxy to a server during the block."""
     proxy = Network(server)
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -100,7 +100,7 @@ def network(server: str) -> Iterator[Network]:
 
 
 def _end_to_end(headers: Message) -> dict[str, str]:
-    """Return the headers that are not about one connection."""
+    """Return the end-to-end headers."""
     own = {"host", "connection", "content-length", "date", "server"}
     return {name: value for name, value in headers.items() if name.lower() not in own}
 
@@ -113,7 +113,7 @@ def _without_ids(answer: bytes) -> bytes:
 
 
 def produce(number: int = 1, **fields: Any) -> EventSync:
-    """Store an event as a caller does."""
+    """Store an event through ``ProducerMsg``."""
     return ProducerMsg(
         **{
             "apps": {"target": ["billing"]},
@@ -126,7 +126,7 @@ def produce(number: int = 1, **fields: Any) -> EventSync:
 
 
 def store(number: int = 1, **fields: Any) -> EventSync:
-    """Store an event that nobody has tried to send."""
+    """Store an event without an attempt to send it."""
     defaults: dict[str, Any] = {
         "apps": {"target": ["billing"]},
         "obj_type": "invoice",
@@ -140,7 +140,7 @@ def store(number: int = 1, **fields: Any) -> EventSync:
 
 
 def received(queue_url: str) -> list[dict[str, Any]]:
-    """Take all messages from the queue, in the order in which it gives them."""
+    """Receive and delete all messages of the queue, and return their bodies in order."""
     client = sqs_client()
     bodies = []
     while messages := client.receive_message(
@@ -153,11 +153,11 @@ def received(queue_url: str) -> list[dict[str, Any]]:
 
 
 def received_ids(queue_url: str) -> list[int]:
-    """Take all messages from the queue: the ids of their events."""
+    """Receive and delete all messages of the queue, and return the ids of their events."""
     return [body["data"]["obj_data"]["event_id"] for body in received(queue_url)]
 
 
 def states(*events: EventSync) -> list[str]:
-    """Return the states of these events as they are now."""
+    """Return the current states of these events."""
     now = dict(EventSync.objects.values_list("pk", "state"))
     return [now[event.pk] for event in events]

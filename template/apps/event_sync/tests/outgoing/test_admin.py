@@ -18,7 +18,7 @@ def send_again(client: Client, *events: EventSync) -> int:
     return client.post(LIST, data).status_code
 
 
-def test_send_again(admin_client: Client) -> None:
+def test_the_action_sends_events_again(admin_client: Client) -> None:
     dead, sending = store(1, state=State.DEAD, attempts=12), store(2, state=State.SENDING)
     assert send_again(admin_client, dead, sending) == 302
     assert states(dead, sending) == [State.PENDING, State.SENDING]
@@ -26,7 +26,7 @@ def test_send_again(admin_client: Client) -> None:
     assert dead.attempts == 0
 
 
-def test_who_may_only_look(client: Client) -> None:
+def test_the_action_needs_the_permission_to_change(client: Client) -> None:
     user = make_user(is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_eventsync"))
     client.force_login(user)
@@ -36,7 +36,7 @@ def test_who_may_only_look(client: Client) -> None:
     assert states(dead) == [State.DEAD]
 
 
-def test_the_pages(admin_client: Client) -> None:
+def test_the_admin_pages_open(admin_client: Client) -> None:
     event = store(1, state=State.DEAD, last_error="InvalidMessageContents: odd")
     answer = admin_client.get(LIST, {"state": "dead", "_facets": "True", "q": "invoice:1"})
     assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""Who holds an event, for how long, and what becomes of it."""
+"""Claims, leases and results of events."""
 
 import threading
 from datetime import timedelta
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 def pass_time(seconds: float) -> None:
-    """Let the database be so much later for all events."""
+    """Move the times of all events into the past."""
     EventSync.objects.update(
         next_attempt_at=F("next_attempt_at") - timedelta(seconds=seconds),
         created=F("created") - timedelta(seconds=seconds),
@@ -45,7 +45,7 @@ def refused(event: EventSync, *, wait: float = 10, dead: bool = False) -> Failed
     )
 
 
-def test_a_claim() -> None:
+def test_a_claim_takes_a_due_event() -> None:
     event = store()
     (claimed,) = outbox.claim(10)
     assert claimed == event
@@ -56,19 +56,19 @@ def test_a_claim() -> None:
     assert outbox.claim(10) == []
 
 
-def test_a_claim_takes_no_more_than_asked() -> None:
+def test_a_claim_respects_its_limit() -> None:
     events = [store(number) for number in range(5)]
     assert outbox.claim(2) == events[:2]
     assert outbox.claim(10) == events[2:]
 
 
-def test_a_claim_of_some_ids() -> None:
+def test_a_claim_can_be_restricted_to_ids() -> None:
     events = [store(number) for number in range(3)]
     assert outbox.claim(10, only=[events[2].pk, events[0].pk, 10**9]) == [events[0], events[2]]
     assert outbox.claim(10, only=[events[0].pk]) == []
 
 
-def test_what_is_not_due_is_not_claimed() -> None:
+def test_only_due_events_are_claimed() -> None:
     store(1, state=State.SENT)
     store(2, state=State.DEAD)
     later = store(3)
@@ -78,7 +78,7 @@ def test_what_is_not_due_is_not_claimed() -> None:
     assert outbox.claim(10) == [later]
 
 
-def test_the_lease_of_a_relay_that_died_runs_out() -> None:
+def test_an_event_is_claimed_again_after_its_lease_expired() -> None:
     event = store()
     (first,) = outbox.claim(10)
     pass_time(LEASE - 5)
@@ -90,7 +90,7 @@ def test_the_lease_of_a_relay_that_died_runs_out() -> None:
     assert second.attempts == 0
 
 
-def test_who_was_too_slow_changes_nothing_any_more() -> None:
+def test_a_relay_whose_lease_expired_changes_nothing() -> None:
     store()
     (slow,) = outbox.claim(10)
     pass_time(LEASE + 1)
@@ -100,12 +100,12 @@ def test_who_was_too_slow_changes_nothing_any_more() -> None:
     outbox.release([slow])
     assert states(slow) == [State.SENDING]
     assert outbox.record_sent([taken(quick)]) == 1
-    # And when the event was sent meanwhile.
+    # Nor after the event was sent.
     assert outbox.record_failed([refused(slow)]) == 0
     assert states(slow) == [State.SENT]
 
 
-def test_marking_many() -> None:
+def test_many_results_are_recorded_at_once() -> None:
     for number in range(4):
         store(number)
     events = outbox.claim(10)
@@ -121,7 +121,7 @@ def test_marking_many() -> None:
     assert other.next_attempt_at > other.created + timedelta(seconds=9)
 
 
-def test_the_dead_are_not_tried_any_more() -> None:
+def test_dead_events_are_not_claimed() -> None:
     store()
     (event,) = outbox.claim(10)
     outbox.record_failed([refused(event, dead=True)])
@@ -130,7 +130,7 @@ def test_the_dead_are_not_tried_any_more() -> None:
     assert states(event) == [State.DEAD]
 
 
-def test_every_refusal_is_in_the_log() -> None:
+def test_each_refusal_is_added_to_the_log() -> None:
     store()
     for _attempt in range(2):
         (event,) = outbox.claim(10)
@@ -139,20 +139,20 @@ def test_every_refusal_is_in_the_log() -> None:
     assert event.log == "It was refused.\n" * 2
 
 
-def test_what_is_given_back_is_due() -> None:
+def test_released_events_are_due() -> None:
     store()
     (event,) = outbox.claim(10)
     outbox.release([event])
     assert outbox.claim(10) == [event]
 
 
-def test_the_events_of_an_object_are_claimed_together() -> None:
+def test_events_of_one_object_are_claimed_together() -> None:
     events = [store(1), store(2), store(1, obj_cmd="delete")]
     assert outbox.claim(10, in_order=True) == events
     assert outbox.claim(10, in_order=True) == []
 
 
-def test_no_more_than_a_batch_of_an_object_is_claimed() -> None:
+def test_at_most_one_batch_of_an_object_is_claimed() -> None:
     events = [store(1) for _ in range(25)]
     for start in (0, 10, 20):
         claimed = outbox.claim(100, in_order=True)
@@ -197,7 +197,7 @@ def test_blocked_events_are_not_read_again() -> None:
     assert EventSync.objects.filter(blocked=True).count() == 30
 
 
-def test_events_that_an_older_release_left_blocked_are_looked_at_again() -> None:
+def test_unblock_all_makes_blocked_events_due() -> None:
     _first, second = store(1), store(1)
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == []
@@ -207,7 +207,7 @@ def test_events_that_an_older_release_left_blocked_are_looked_at_again() -> None
     assert outbox.claim(10, in_order=True) == [second]
 
 
-def test_blocked_events_go_before_later_ones_of_other_objects() -> None:
+def test_unblocked_events_are_claimed_before_later_events_of_other_objects() -> None:
     first, second = store(1), store(1)
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == []
@@ -217,7 +217,7 @@ def test_blocked_events_go_before_later_ones_of_other_objects() -> None:
     assert outbox.claim(1, in_order=True) == [second]
 
 
-def test_a_blocked_event_whose_predecessor_was_deleted_is_due_in_the_end() -> None:
+def test_a_blocked_event_is_due_after_a_while_if_the_earlier_one_was_deleted() -> None:
     first, second = store(1, state=State.DEAD, next_attempt_at=None), store(1)
     assert outbox.claim(10, in_order=True) == []
     first.delete()
@@ -226,7 +226,7 @@ def test_a_blocked_event_whose_predecessor_was_deleted_is_due_in_the_end() -> No
     assert outbox.claim(10, in_order=True) == [second]
 
 
-def test_an_event_that_waits_in_the_middle_of_an_object_holds_back_the_rest() -> None:
+def test_a_waiting_event_holds_back_later_events_of_its_object() -> None:
     first, _second, _third = (
         store(1),
         store(1, next_attempt_at=timezone.now() + timedelta(days=1)),
@@ -235,7 +235,7 @@ def test_an_event_that_waits_in_the_middle_of_an_object_holds_back_the_rest() ->
     assert outbox.claim(10, in_order=True) == [first]
 
 
-def test_requeueing() -> None:
+def test_requeued_events_are_due_with_all_attempts() -> None:
     sent, dead, pending, sending = (
         store(1, state=State.SENT, sent=timezone.now(), next_attempt_at=None),
         store(2, state=State.DEAD, next_attempt_at=None, attempts=12),
@@ -251,7 +251,7 @@ def test_requeueing() -> None:
     assert sent.sent is None, "it holds back later events of its object again"
 
 
-def test_pruning() -> None:
+def test_old_sent_events_are_pruned() -> None:
     old = [
         store(number, state=State.SENT, sent=timezone.now() - timedelta(days=31))
         for number in range(5)
@@ -263,7 +263,7 @@ def test_pruning() -> None:
     assert set(EventSync.objects.all()) == {young, *unsent}
 
 
-def test_the_status() -> None:
+def test_the_status_counts_unsent_events_and_warns_of_late_ones() -> None:
     assert get_status() == Status(pending=0, dead=0, oldest_pending_seconds=0)
     assert check_event_sync() == "ok"
     store(1)
@@ -286,8 +286,8 @@ def test_a_dead_event_is_a_warning() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("in_order", [False, True])
-def test_many_claim_each_event_once(*, in_order: bool) -> None:
-    """And in their order, if that is wanted, with none that stays blocked."""
+def test_concurrent_claims_take_each_event_once(*, in_order: bool) -> None:
+    """Also in order, and without an event that stays blocked."""
     for number in range(90):
         store(number % 6)
     claims: list[EventSync] = []
@@ -323,7 +323,7 @@ def test_events_from_before_the_blocked_column_keep_their_order() -> None:
     try:
         state = MigrationExecutor(connection).loader.project_state([initial])
         old = state.apps.get_model("event_sync", "EventSync")
-        # One that is sent again, at an operator's wish, and one behind it.
+        # An event that is to be sent again, and one behind it.
         again = old.objects.create(obj_type="a", obj_key="a", obj_cmd="put", sent=timezone.now())
         second = old.objects.create(obj_type="a", obj_key="a", obj_cmd="put")
     finally:

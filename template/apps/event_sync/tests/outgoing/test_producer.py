@@ -1,4 +1,4 @@
-"""An event is stored with its change or not at all, and leaves when that commits."""
+"""Events are stored in the caller's transaction, and sent when it commits."""
 
 import datetime
 import json
@@ -28,7 +28,7 @@ from apps.event_sync.tests.outgoing.helpers import (
 
 pytestmark = pytest.mark.django_db
 
-# For what only a real commit shows.
+# Tests that need a real commit.
 real_commits = pytest.mark.django_db(transaction=True)
 
 type Commit = Callable[[], AbstractContextManager[object]]
@@ -38,7 +38,7 @@ type Commit = Callable[[], AbstractContextManager[object]]
 
 
 @real_commits
-def test_the_message(queue_url: str) -> None:
+def test_the_message_has_the_agreed_format(queue_url: str) -> None:
     event = produce(
         apps={"target": ["billing", "crm"]}, obj_type="test_event_sync", obj_data={"foo": "bar"}
     )
@@ -59,7 +59,7 @@ def test_the_message(queue_url: str) -> None:
     assert (event.lease, event.next_attempt_at, event.last_error) == ("", None, "")
 
 
-def test_what_json_has_no_type_for(queue_url: str, commit: Commit) -> None:
+def test_dates_decimals_and_uuids_are_sent_as_strings(queue_url: str, commit: Commit) -> None:
     number = uuid.uuid4()
     day = datetime.date(2026, 2, 28)
     with commit():
@@ -104,13 +104,13 @@ def test_what_json_has_no_type_for(queue_url: str, commit: Commit) -> None:
         ("obj_key", 5),
     ],
 )
-def test_what_is_refused(field: str, value: Any) -> None:
+def test_an_event_that_cannot_be_sent_is_refused(field: str, value: Any) -> None:
     with pytest.raises(EventRefusedError, match=field):
         produce(**{field: value})
     assert not EventSync.objects.exists()
 
 
-def test_what_is_nested_too_deeply() -> None:
+def test_deeply_nested_data_are_refused() -> None:
     nested: dict[str, Any] = {}
     for _level in range(100_000):
         nested = {"x": nested}
@@ -118,7 +118,7 @@ def test_what_is_nested_too_deeply() -> None:
         produce(obj_data=nested)
 
 
-def test_a_backslash_before_u0000_is_no_nul() -> None:
+def test_an_escaped_backslash_before_u0000_is_accepted() -> None:
     event = produce(obj_data={"x": r"\u0000", "y": r"\\u0000"})
     assert event.obj_data == {"x": r"\u0000", "y": r"\\u0000"}
     with pytest.raises(EventRefusedError):
@@ -126,27 +126,27 @@ def test_a_backslash_before_u0000_is_no_nul() -> None:
 
 
 def padded(size: int) -> dict[str, str]:
-    """Return data whose whole message has so many bytes with the longest event_id."""
+    """Return data whose message has this size with the longest event_id."""
     empty = EventSync(apps={}, obj_type="invoice", obj_data={"x": ""}, obj_cmd="put")
     envelope = messages._envelope(empty, messages.LONGEST_EVENT_ID, messages.LONGEST_TIMESTAMP)
-    # Two bytes a letter: characters are not what counts.
+    # Two bytes for each letter: bytes count, not characters.
     rest = size - len(json.dumps(envelope, separators=(",", ":")))
     return {"x": "é" * (rest // 2) + "x" * (rest % 2)}
 
 
-def test_one_mebibyte_is_taken_and_sent(queue_url: str, commit: Commit) -> None:
+def test_a_message_of_one_mebibyte_is_sent(queue_url: str, commit: Commit) -> None:
     with commit():
         event = produce(apps={}, obj_data=padded(MAX_BYTES))
     assert received_ids(queue_url) == [event.pk]
 
 
-def test_one_byte_more_is_refused() -> None:
+def test_a_message_of_more_than_one_mebibyte_is_refused() -> None:
     with pytest.raises(EventRefusedError, match="1048577 bytes"):
         produce(apps={}, obj_data=padded(MAX_BYTES + 1))
     assert not EventSync.objects.exists()
 
 
-def test_a_later_change_of_the_callers_data_changes_nothing(queue_url: str, commit: Commit) -> None:
+def test_later_changes_of_the_callers_data_have_no_effect(queue_url: str, commit: Commit) -> None:
     data = {"id": 1, "lines": [1]}
     with commit():
         event = produce(obj_data=data)
@@ -163,12 +163,12 @@ def test_a_later_change_of_the_callers_data_changes_nothing(queue_url: str, comm
         ({"obj_data": {"id": 5}, "obj_key": "order:7"}, "order:7"),
     ],
 )
-def test_the_object(fields: dict[str, Any], key: str) -> None:
+def test_the_object_key_is_the_type_with_the_id(fields: dict[str, Any], key: str) -> None:
     assert produce(**fields).obj_key == key
 
 
 @pytest.mark.parametrize("obj_data", [{}, {"id": None}])
-def test_events_without_an_id_are_objects_of_their_own(
+def test_events_without_an_id_have_their_own_object_keys(
     obj_data: dict[str, Any], fifo_url: str, commit: Commit
 ) -> None:
     with commit():
@@ -178,7 +178,7 @@ def test_events_without_an_id_are_objects_of_their_own(
     assert received_ids(fifo_url) == [event.pk for event in events]
 
 
-def test_the_object_with_a_long_id() -> None:
+def test_a_long_object_key_is_hashed() -> None:
     one, other = (produce(obj_data={"id": "x" * 300 + end}).obj_key for end in "ab")
     assert len(one) == len(other) == 64
     assert one != other
@@ -194,7 +194,7 @@ def produce_and_fail(number: int = 1) -> None:
 
 
 @real_commits
-def test_nothing_leaves_before_the_commit(queue_url: str) -> None:
+def test_nothing_is_sent_before_the_commit(queue_url: str) -> None:
     with transaction.atomic():
         event = produce()
         assert received_ids(queue_url) == []
@@ -202,18 +202,18 @@ def test_nothing_leaves_before_the_commit(queue_url: str) -> None:
 
 
 @real_commits
-def test_nothing_leaves_on_a_rollback(queue_url: str) -> None:
+def test_nothing_is_sent_after_a_rollback(queue_url: str) -> None:
     with pytest.raises(LookupError):
         produce_and_fail()
     assert not EventSync.objects.exists()
     assert received_ids(queue_url) == []
-    # Nor with the next transaction of this thread.
+    # Nor after the next transaction of this thread.
     event = produce(2)
     assert received_ids(queue_url) == [event.pk]
 
 
 @real_commits
-def test_a_savepoint_that_is_rolled_back_takes_its_events_alone(queue_url: str) -> None:
+def test_only_events_of_a_savepoint_that_is_rolled_back_are_discarded(queue_url: str) -> None:
     with transaction.atomic():
         first = produce(1)
         with pytest.raises(LookupError):
@@ -223,7 +223,7 @@ def test_a_savepoint_that_is_rolled_back_takes_its_events_alone(queue_url: str) 
 
 
 @real_commits
-def test_when_the_first_savepoint_is_rolled_back(queue_url: str) -> None:
+def test_events_after_a_savepoint_that_was_rolled_back_are_sent(queue_url: str) -> None:
     with transaction.atomic():
         with pytest.raises(LookupError):
             produce_and_fail(1)
@@ -231,7 +231,7 @@ def test_when_the_first_savepoint_is_rolled_back(queue_url: str) -> None:
     assert received_ids(queue_url) == [second.pk]
 
 
-def test_what_one_transaction_stores_leaves_in_one_request(
+def test_events_of_one_transaction_are_sent_in_one_request(
     queue_url: str, sqs: Network, commit: Commit
 ) -> None:
     requests = sqs.requests
@@ -242,7 +242,9 @@ def test_what_one_transaction_stores_leaves_in_one_request(
     assert list(EventSync.objects.filter(state=State.PENDING)) == events[:9:-1]
 
 
-def test_large_events_of_one_transaction_wait_for_the_relay(queue_url: str, commit: Commit) -> None:
+def test_events_that_do_not_fit_into_one_request_wait_for_the_relay(
+    queue_url: str, commit: Commit
+) -> None:
     with commit():
         for number in range(3):
             produce(number, obj_data={"x": "x" * 400_000})
@@ -260,13 +262,13 @@ def test_sending_costs_five_queries(
         produce()
 
 
-# A failure is not the caller's
+# Failures
 
 
 @pytest.mark.parametrize(
     "fault", ["down", "throttled", "forbidden", "no ids", "lost answer", "slow answer"]
 )
-def test_a_failure_reaches_nobody(
+def test_a_failure_to_send_does_not_reach_the_caller(
     fault: Any, queue_url: str, sqs: Network, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(after_commit, "READ_TIMEOUT", PATIENCE)
@@ -279,7 +281,7 @@ def test_a_failure_reaches_nobody(
     assert event.last_error
 
 
-def test_nobody_waits_for_a_server_that_just_failed(
+def test_requests_do_not_wait_for_sqs_after_a_failure(
     queue_url: str, sqs: Network, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs.fault = "down"
@@ -297,7 +299,9 @@ def test_nobody_waits_for_a_server_that_just_failed(
 
 
 @real_commits
-def test_a_broken_hook_reaches_nobody(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_commit_hook_does_not_reach_the_caller(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object) -> None:
         raise RuntimeError
 
@@ -305,7 +309,7 @@ def test_a_broken_hook_reaches_nobody(queue_url: str, monkeypatch: pytest.Monkey
     assert produce().state == State.SENDING  # Until the lease ends.
 
 
-def test_all_can_be_left_to_the_relay(
+def test_sending_can_be_left_to_the_relay(
     queue_url: str, sqs: Network, commit: Commit, settings: Settings
 ) -> None:
     settings.EVENT_SYNC_SEND_AT_COMMIT = False
@@ -316,13 +320,13 @@ def test_all_can_be_left_to_the_relay(
     assert states(event) == [State.PENDING]
 
 
-def test_without_a_queue_events_wait(commit: Commit) -> None:
+def test_events_wait_if_there_is_no_queue(commit: Commit) -> None:
     with commit():
         event = produce()
     assert states(event) == [State.PENDING]
 
 
-def test_the_events_of_one_object_leave_together_in_their_order(
+def test_events_of_one_object_are_sent_together_in_order(
     fifo_url: str, sqs: Network, commit: Commit
 ) -> None:
     requests = sqs.requests
@@ -332,7 +336,7 @@ def test_the_events_of_one_object_leave_together_in_their_order(
     assert received_ids(fifo_url) == [event.pk for event in events]
 
 
-def test_an_event_waits_at_commit_for_an_unsent_one_of_its_object(
+def test_an_event_is_not_sent_at_commit_before_an_unsent_one_of_its_object(
     fifo_url: str, commit: Commit
 ) -> None:
     dead = store(1, state=State.DEAD, next_attempt_at=None)
@@ -343,7 +347,7 @@ def test_an_event_waits_at_commit_for_an_unsent_one_of_its_object(
 
 
 @real_commits
-def test_no_transaction_is_open_while_sqs_is_asked(
+def test_no_transaction_is_open_during_a_request_to_sqs(
     queue_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []

@@ -1,4 +1,4 @@
-"""The relay, against a server that answers as SQS does, over a network that fails."""
+"""The relay, with moto's server and a network that fails."""
 
 import json
 import os
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 def run_once(
     queue_url: str, *, threads: int = 2, patience: float = relay.READ_TIMEOUT
 ) -> dict[str, int]:
-    """Let a relay send what is due, and return what it counted."""
+    """Send the due events, and return the counts of the relay."""
     client = sqs_client(read_timeout=patience)
     one = Relay(queue_url, Stop(), threads=threads, client=client)
     one.run(until_empty=True)
@@ -50,7 +50,7 @@ def make_due() -> None:
     EventSync.objects.update(next_attempt_at=F("next_attempt_at") - timedelta(days=1))
 
 
-def test_what_is_due_is_sent(queue_url: str, sqs: Network) -> None:
+def test_due_events_are_sent(queue_url: str, sqs: Network) -> None:
     events = [store(number) for number in range(45)]
     requests = sqs.requests
     assert run_once(queue_url) == {"sent": 45}
@@ -60,7 +60,7 @@ def test_what_is_due_is_sent(queue_url: str, sqs: Network) -> None:
     assert run_once(queue_url) == {}
 
 
-def test_large_events(queue_url: str, sqs: Network) -> None:
+def test_large_events_are_sent_in_several_requests(queue_url: str, sqs: Network) -> None:
     events = [store(number, obj_data={"x": "é" * 200_000}) for number in range(5)]
     requests = sqs.requests
     assert run_once(queue_url) == {"sent": 5}
@@ -81,7 +81,7 @@ def test_an_outage_costs_no_attempt(fault: Fault, queue_url: str, sqs: Network) 
 
 
 @pytest.mark.parametrize("fault", ["slow answer", "lost answer", "no ids"])
-def test_what_sqs_took_without_our_knowing_is_sent_again(
+def test_an_event_without_a_known_result_is_sent_again(
     fault: Fault, queue_url: str, sqs: Network
 ) -> None:
     event = store()
@@ -96,7 +96,7 @@ def test_what_sqs_took_without_our_knowing_is_sent_again(
 
 
 @pytest.mark.parametrize("fault", ["slow answer", "lost answer", "no ids"])
-def test_a_fifo_queue_drops_what_it_got_twice(fault: Fault, fifo_url: str, sqs: Network) -> None:
+def test_a_fifo_queue_drops_a_repeated_message(fault: Fault, fifo_url: str, sqs: Network) -> None:
     event = store()
     sqs.fault = fault
     run_once(fifo_url, patience=PATIENCE)
@@ -106,8 +106,8 @@ def test_a_fifo_queue_drops_what_it_got_twice(fault: Fault, fifo_url: str, sqs: 
     assert received_ids(fifo_url) == [event.pk]
 
 
-def test_an_outage_in_the_middle(queue_url: str, sqs: Network) -> None:
-    """What was claimed and not tried is due again, and not held until the lease ends."""
+def test_the_relay_releases_its_events_when_an_outage_begins(queue_url: str, sqs: Network) -> None:
+    """Events that were claimed but not tried are due again before their lease expires."""
     for number in range(60):
         store(number)
     sqs.fault = "down"
@@ -131,8 +131,8 @@ def test_a_relay_holds_nothing_while_sqs_is_down(
     assert EventSync.objects.filter(state=State.PENDING, lease="").count() == 60
 
 
-def test_a_queue_that_takes_less_than_we_do(queue_url: str) -> None:
-    """A message that SQS refuses is singled out, and dies at last; the others leave."""
+def test_a_message_too_large_for_the_queue_is_refused(queue_url: str) -> None:
+    """It is dead in the end. The other messages of its batch are sent."""
     sqs_client().set_queue_attributes(QueueUrl=queue_url, Attributes={"MaximumMessageSize": "1024"})
     small, large, other = store(1), store(2, obj_data={"x": "x" * 2000}), store(3)
     assert run_once(queue_url)["sent"] == 2
@@ -146,7 +146,7 @@ def test_a_queue_that_takes_less_than_we_do(queue_url: str) -> None:
     assert large.log.count("refused") == large.attempts == 12
 
 
-def test_an_object_leaves_in_batches_of_ten(fifo_url: str, sqs: Network) -> None:
+def test_events_of_one_object_are_sent_in_batches_of_ten(fifo_url: str, sqs: Network) -> None:
     events = [store(1, obj_data={"n": number}) for number in range(25)]
     requests = sqs.requests
     assert run_once(fifo_url, threads=4) == {"sent": 25}
@@ -154,8 +154,10 @@ def test_an_object_leaves_in_batches_of_ten(fifo_url: str, sqs: Network) -> None
     assert received_ids(fifo_url) == [event.pk for event in events]
 
 
-def test_an_object_goes_on_if_sqs_is_slow(fifo_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer that makes the next ten due comes when nothing else is left to do."""
+def test_an_object_continues_while_sqs_is_slow(
+    fifo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response that unblocks the next ten events arrives when the relay has nothing else to do."""
     monkeypatch.setattr(relay, "SLICE", 0.001)
     for _ in range(25):
         store(1)
@@ -169,10 +171,10 @@ def test_large_events_of_one_object_stay_in_order(fifo_url: str, sqs: Network) -
     assert received_ids(fifo_url) == [event.pk for event in events]
 
 
-def test_what_sqs_took_out_of_turn_is_sent_again_in_its_turn(
+def test_a_message_accepted_out_of_turn_is_sent_again_in_order(
     fifo_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQS takes the third event of a batch, but not the second."""
+    """SQS accepts the third event of a batch, but not the second."""
     events = [store(1, obj_data={"n": number}) for number in range(3)]
     client = sqs_client(read_timeout=relay.READ_TIMEOUT)
     real = client.send_message_batch
@@ -193,7 +195,7 @@ def test_what_sqs_took_out_of_turn_is_sent_again_in_its_turn(
     assert received_ids(fifo_url) == [ids[0], ids[2], ids[1], ids[2]]
 
 
-def test_the_order_of_each_object(fifo_url: str) -> None:
+def test_events_of_each_object_are_sent_in_order(fifo_url: str) -> None:
     events = [store(number % 3, obj_data={"n": number}) for number in range(15)]
     assert run_once(fifo_url, threads=4) == {"sent": 15}
     ids = received_ids(fifo_url)
@@ -202,7 +204,7 @@ def test_the_order_of_each_object(fifo_url: str) -> None:
         assert [pk for pk in ids if pk in of_object] == of_object
 
 
-def test_a_delete_waits_for_the_put_that_failed(fifo_url: str) -> None:
+def test_a_delete_waits_for_a_failed_put(fifo_url: str) -> None:
     sqs_client().set_queue_attributes(QueueUrl=fifo_url, Attributes={"MaximumMessageSize": "1024"})
     put = store(1, obj_data={"x": "x" * 2000})
     delete = store(1, obj_cmd="delete")
@@ -215,10 +217,10 @@ def test_a_delete_waits_for_the_put_that_failed(fifo_url: str) -> None:
     assert received_ids(fifo_url) == [other.pk, put.pk, delete.pk]
 
 
-def test_a_lease_that_ends_while_its_event_is_sent(
+def test_a_result_is_discarded_after_the_lease_expired(
     queue_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another relay has sent it since: the slow one changes nothing."""
+    """Another relay has sent the event meanwhile."""
     event = store()
     other: list[EventSync] = []
 
@@ -242,9 +244,7 @@ def test_a_lease_that_ends_while_its_event_is_sent(
     assert (event.state, event.lease) == (State.SENDING, other[0].lease)
 
 
-def test_a_claim_that_is_too_old_is_given_back(
-    queue_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_claim_is_released_unsent(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store()
     monkeypatch.setattr(relay, "FRESH", -1)
     one = Relay(queue_url, Stop())
@@ -254,12 +254,12 @@ def test_a_claim_that_is_too_old_is_given_back(
     assert set(EventSync.objects.values_list("state", "lease")) == {(State.PENDING, "")}
 
 
-# As long as it is told to
+# Running until it is stopped
 
 
 @contextmanager
 def running(queue_url: str) -> Iterator[Relay]:
-    """Run a relay beside this thread, for as long as the block lasts."""
+    """Run a relay in another thread during the block."""
 
     def work() -> None:
         try:
@@ -294,7 +294,7 @@ def all_sent() -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_relay_that_starts_sends_what_an_older_release_left_blocked(fifo_url: str) -> None:
+def test_a_starting_relay_looks_at_blocked_events_again(fifo_url: str) -> None:
     first = store(1)
     store(1)
     (claimed,) = outbox.claim(1, in_order=True)
@@ -307,7 +307,7 @@ def test_a_relay_that_starts_sends_what_an_older_release_left_blocked(fifo_url: 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_events_leave_as_they_come(queue_url: str) -> None:
+def test_a_running_relay_sends_new_events(queue_url: str) -> None:
     events = []
     with running(queue_url):
         for number in range(2):
@@ -317,7 +317,9 @@ def test_events_leave_as_they_come(queue_url: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_an_outage(queue_url: str, sqs: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_relay_continues_after_an_outage(
+    queue_url: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(relay, "FIRST_PAUSE", 0.1)
     store()
     sqs.fault = "down"
@@ -329,8 +331,10 @@ def test_after_an_outage(queue_url: str, sqs: Network, monkeypatch: pytest.Monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_fails_for_a_while(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What SQS took meanwhile is noted once the database is back, and not sent again."""
+def test_a_running_relay_continues_after_a_database_failure(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that SQS accepted meanwhile are recorded when the database is back, and not sent again."""
     failures = 0
 
     def fail(events: object, **options: object) -> int:
@@ -352,7 +356,7 @@ def test_a_database_that_fails_for_a_while(queue_url: str, monkeypatch: pytest.M
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_stops_when_it_is_told(
+def test_the_command_stops_on_a_signal(
     number: signal.Signals, queue_url: str, restored_signals: None
 ) -> None:
     for event in range(30):
@@ -391,7 +395,7 @@ def run(command: str, *arguments: str) -> str:
     return output.getvalue()
 
 
-def test_once(queue_url: str, restored_signals: None) -> None:
+def test_once_exits_when_nothing_is_due(queue_url: str, restored_signals: None) -> None:
     for number in range(3):
         store(number)
     assert run("event_sync_relay", "--once", "--threads", "1") == "3 sent\n"
@@ -399,14 +403,16 @@ def test_once(queue_url: str, restored_signals: None) -> None:
     assert len(received_ids(queue_url)) == 3
 
 
-def test_once_without_sqs(queue_url: str, sqs: Network, restored_signals: None) -> None:
+def test_once_fails_if_sqs_is_unavailable(
+    queue_url: str, sqs: Network, restored_signals: None
+) -> None:
     store()
     sqs.fault = "down"
     with pytest.raises(CommandError, match=r"SQS is not available.*503"):
         run("event_sync_relay", "--once")
 
 
-def test_without_a_queue(settings: Settings) -> None:
+def test_the_command_requires_a_queue(settings: Settings) -> None:
     with pytest.raises(CommandError, match="SQS_QUEUE_URL is not set"):
         run("event_sync_relay")
 
@@ -473,7 +479,7 @@ def test_once_names_the_error_and_a_mismatch_of_regions(
 
 
 @pytest.mark.parametrize("name", ["orders", "orders.fifo"])
-def test_setup(name: str, sqs: Network) -> None:
+def test_setup_creates_a_queue_and_its_dead_letter_queue(name: str, sqs: Network) -> None:
     output = set_up(name)
     url, region, endpoint = output.splitlines()
     assert set_up(name) == output, "a second time changes nothing"
@@ -516,7 +522,7 @@ def test_setup_lets_no_other_queue_use_its_dead_letter_queue(sqs: Network) -> No
     }
 
 
-def test_setup_of_a_queue_that_exists(sqs: Network) -> None:
+def test_setup_keeps_the_settings_of_an_existing_queue(sqs: Network) -> None:
     attributes: Any = {"MaximumMessageSize": "262144", "VisibilityTimeout": "7"}
     url = sqs_client().create_queue(QueueName="older", Attributes=attributes)["QueueUrl"]
     remarks = StringIO()
@@ -530,13 +536,13 @@ def test_setup_of_a_queue_that_exists(sqs: Network) -> None:
     assert "RedrivePolicy" in found
 
 
-def test_setup_without_permission(sqs: Network) -> None:
+def test_setup_without_permission_fails_with_the_reason(sqs: Network) -> None:
     sqs.fault = "forbidden"
     with pytest.raises(CommandError, match="AccessDenied"):
         set_up("orders")
 
 
-def test_status() -> None:
+def test_status_prints_the_counts() -> None:
     store(1)
     store(2, state=State.DEAD)
     status = json.loads(run("event_sync_status", "--json"))
@@ -545,7 +551,7 @@ def test_status() -> None:
     assert run("event_sync_status").splitlines()[::2] == ["pending: 1", "dead: 1"]
 
 
-def test_requeue() -> None:
+def test_requeue_sends_dead_or_chosen_events_again() -> None:
     sent, dead, other = (
         store(1, state=State.SENT),
         store(2, state=State.DEAD, attempts=12),
@@ -558,12 +564,12 @@ def test_requeue() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dead", "1"]])
-def test_requeue_of_nothing_in_particular(arguments: list[str]) -> None:
+def test_requeue_needs_ids_or_dead(arguments: list[str]) -> None:
     with pytest.raises(CommandError):
         run("event_sync_requeue", *arguments)
 
 
-def test_prune() -> None:
+def test_prune_deletes_old_sent_events() -> None:
     store(1, state=State.SENT, sent="2020-01-01T00:00:00Z")
     store(2, state=State.PENDING)
     assert run("event_sync_prune", "--days", "1") == "1 deleted\n"

@@ -1,4 +1,4 @@
-"""What an answer of SQS means for each event: answers that only a stub gives."""
+"""What a response of SQS means for each event, with stubbed responses."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,8 @@ from botocore.stub import ANY, Stubber
 from apps.event_sync.checks import region_is_that_of_the_queue
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
-from apps.event_sync.outgoing.retry import FIRST_WAIT, LONGEST_WAIT, MAX_ATTEMPTS
-from apps.event_sync.outgoing.sending import (
-    Answer,
-    results_of,
-    send_batch,
-)
+from apps.event_sync.outgoing.retry import FIRST_WAIT, LONGEST_WAIT, MAX_ATTEMPTS, results_of
+from apps.event_sync.outgoing.sending import Answer, send_batch
 from apps.event_sync.tests.outgoing.helpers import Network
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
@@ -65,12 +61,12 @@ def refuse(stub: Stubber, code: str) -> None:
     stub.add_client_error("send_message_batch", code, http_status_code=400)
 
 
-def test_all_taken(stub: Stubber) -> None:
+def test_accepted_messages_are_reported_with_their_ids(stub: Stubber) -> None:
     add(stub, said(taken=[1, 2]))
     assert send(1, 2) == Answer(accepted={1: "m1", 2: "m2"})
 
 
-def test_partly_taken(stub: Stubber) -> None:
+def test_a_partly_accepted_batch_is_reported_by_message(stub: Stubber) -> None:
     ours = {"Id": "2", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "odd"}
     theirs = {"Id": "3", "SenderFault": False, "Code": "InternalError", "Message": "broken"}
     odd = {"Id": "4", "SenderFault": False, "Code": "Unheard", "Message": "of"}
@@ -91,7 +87,7 @@ REFERENCE = {
     for operation in ("SendMessage", "SendMessageBatch")
     for shape in MODEL.operation_model(operation).error_shapes
 }
-# These are about the message, or about how a batch was put together.
+# Errors of the message, or of how the batch was built.
 ABOUT_THE_MESSAGE = {
     "BatchEntryIdsNotDistinct",
     "BatchRequestTooLong",
@@ -101,7 +97,7 @@ ABOUT_THE_MESSAGE = {
     "TooManyEntriesInBatchRequest",
     "UnsupportedOperation",
 }
-# The same as the query protocol names them, and the errors common to all services.
+# Their names in the query protocol, and the errors common to all services.
 OTHER_NAMES = {
     "AWS.SimpleQueueService.NonExistentQueue",
     "InternalError",
@@ -120,7 +116,7 @@ OTHER_NAMES = {
 
 @pytest.mark.parametrize("sender_fault", [True, False])
 @pytest.mark.parametrize("code", sorted(REFERENCE - ABOUT_THE_MESSAGE | OTHER_NAMES))
-def test_an_entry_that_is_not_at_fault_does_not_count(
+def test_a_temporary_error_of_one_message_is_an_outage(
     code: str, stub: Stubber, *, sender_fault: bool
 ) -> None:
     add(stub, said(taken=[2], failed=[{"Id": "1", "SenderFault": sender_fault, "Code": code}]))
@@ -133,7 +129,9 @@ def test_an_entry_that_is_not_at_fault_does_not_count(
 
 @pytest.mark.parametrize("sender_fault", [True, False])
 @pytest.mark.parametrize("code", sorted(ABOUT_THE_MESSAGE | {"InvalidParameterValue", "Unheard"}))
-def test_an_entry_that_is_at_fault_counts(code: str, stub: Stubber, *, sender_fault: bool) -> None:
+def test_any_other_error_of_one_message_is_a_refusal(
+    code: str, stub: Stubber, *, sender_fault: bool
+) -> None:
     add(stub, said(failed=[{"Id": "1", "SenderFault": sender_fault, "Code": code}]))
     answer = send(1)
     assert (answer.unknown, answer.outage) == ({}, "")
@@ -143,16 +141,16 @@ def test_an_entry_that_is_at_fault_counts(code: str, stub: Stubber, *, sender_fa
 def test_the_rest_of_a_group_does_not_overtake_a_refused_message(stub: Stubber) -> None:
     """Messages 1, 2, 3 and 4 are of one group, and SQS refuses the batch because of 2."""
     refuse(stub, "InvalidMessageContents")  # 1, 2, 3, 4
-    refuse(stub, "InvalidMessageContents")  # 1, 2
     add(stub, said(taken=[1]))
     refuse(stub, "InvalidMessageContents")  # 2
     answer = send(1, 2, 3, 4, url=f"{URL}.fifo")
     assert answer.accepted.keys() == {1}
     assert answer.refused.keys() == {2}
     assert answer.unknown.keys() == {3, 4}
+    assert answer.outage == "", "no request was sent for them"
 
 
-def test_what_was_taken_out_of_turn_is_unknown_on_a_fifo_queue(stub: Stubber) -> None:
+def test_a_message_accepted_out_of_turn_is_unknown(stub: Stubber) -> None:
     broken = {"Id": "2", "Code": "InternalError"}
     add(stub, said(taken=[1, 3], failed=[broken]))
     answer = send(1, 2, 3, url=f"{URL}.fifo")
@@ -162,7 +160,7 @@ def test_what_was_taken_out_of_turn_is_unknown_on_a_fifo_queue(stub: Stubber) ->
 
 
 @pytest.mark.parametrize("answer", [said(), {}, {"Successful": [{"Id": "1", "MessageId": ""}]}])
-def test_an_answer_without_ids(
+def test_a_response_without_message_ids_leaves_the_result_unknown(
     stub: Stubber, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stub, "_validate_response", lambda *args: None)
@@ -188,7 +186,7 @@ def test_an_answer_without_ids(
         ("500", 500),
     ],
 )
-def test_an_outage_is_no_fault_of_the_events(stub: Stubber, code: str, status: int) -> None:
+def test_an_outage_refuses_no_message(stub: Stubber, code: str, status: int) -> None:
     stub.add_client_error("send_message_batch", code, "no", http_status_code=status)
     answer = send(1, 2)
     assert (answer.accepted, answer.refused) == ({}, {})
@@ -199,10 +197,10 @@ def test_an_outage_is_no_fault_of_the_events(stub: Stubber, code: str, status: i
 @pytest.mark.parametrize(
     "code", ["InvalidMessageContents", "AWS.SimpleQueueService.BatchRequestTooLong"]
 )
-def test_the_message_at_fault_is_singled_out(stub: Stubber, code: str) -> None:
+def test_a_refused_message_is_found_in_its_batch(stub: Stubber, code: str) -> None:
     refuse(stub, code)  # 1, 2, 3, 4
-    add(stub, said(taken=[1, 2]))
-    refuse(stub, code)  # 3, 4
+    add(stub, said(taken=[1]))
+    add(stub, said(taken=[2]))
     refuse(stub, code)  # 3
     add(stub, said(taken=[4]))
     answer = send(1, 2, 3, 4)
@@ -211,16 +209,18 @@ def test_the_message_at_fault_is_singled_out(stub: Stubber, code: str) -> None:
     assert (answer.unknown, answer.outage) == ({}, "")
 
 
-def test_an_outage_while_it_is_singled_out(stub: Stubber) -> None:
-    refuse(stub, "InvalidMessageContents")
+def test_an_outage_ends_the_search_for_a_refused_message(stub: Stubber) -> None:
+    refuse(stub, "InvalidMessageContents")  # 1, 2, 3, 4
+    add(stub, said(taken=[1]))
     stub.add_client_error("send_message_batch", "ServiceUnavailable", http_status_code=503)
     answer = send(1, 2, 3, 4)
-    assert answer.unknown.keys() == {1, 2, 3, 4}
-    assert (answer.accepted, answer.refused) == ({}, {})
+    assert answer.accepted.keys() == {1}
+    assert answer.unknown.keys() == {2, 3, 4}
+    assert answer.refused == {}
     assert answer.outage
 
 
-def test_whatever_fails_is_an_outage(sqs: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_an_outage(sqs: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**arguments: Any) -> None:
         raise RuntimeError("odd")
 
@@ -229,7 +229,7 @@ def test_whatever_fails_is_an_outage(sqs: Network, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("fifo", [True, False])
-def test_groups_are_for_fifo_alone(stub: Stubber, *, fifo: bool) -> None:
+def test_only_fifo_queues_get_groups(stub: Stubber, *, fifo: bool) -> None:
     entry = {"Id": "1", "MessageBody": "{}"}
     if fifo:
         entry |= {"MessageGroupId": "g", "MessageDeduplicationId": "d1"}
@@ -253,7 +253,7 @@ def test_groups_are_for_fifo_alone(stub: Stubber, *, fifo: bool) -> None:
         ([400_000] * 5, [2, 2, 1]),
     ],
 )
-def test_batches(sizes: list[int], batches: list[int]) -> None:
+def test_messages_are_packed_into_requests(sizes: list[int], batches: list[int]) -> None:
     messages = [message(number, size) for number, size in enumerate(sizes)]
     packed = list(pack(messages))
     assert [len(batch) for batch in packed] == batches
@@ -271,7 +271,7 @@ def test_batches(sizes: list[int], batches: list[int]) -> None:
         ("a" * 12 + "b", ["a" * 10, "b"]),
     ],
 )
-def test_batches_keep_a_group_together(groups: str, batches: list[str]) -> None:
+def test_messages_of_a_group_are_packed_into_one_request(groups: str, batches: list[str]) -> None:
     messages = [
         Message(event_id=number, body="{}", size=2, group=group, deduplication_id=str(number))
         for number, group in enumerate(groups)
@@ -291,13 +291,13 @@ def event(attempts: int = 0) -> EventSync:
     return EventSync(pk=1, attempts=attempts, lease="x")
 
 
-def test_a_refusal_counts() -> None:
+def test_a_refusal_counts_as_an_attempt() -> None:
     sent, (failed,) = results_of([event(2)], Answer(refused={1: "odd"}))
     assert (sent, failed.attempts, failed.dead, failed.error) == ([], 3, False, "odd")
     assert failed.remark == "Attempt 3 was refused. odd\n"
 
 
-def test_waits_grow_and_are_spread() -> None:
+def test_waits_between_attempts_grow_with_jitter() -> None:
     waits = [
         {results_of([event(attempts)], Answer(refused={1: "odd"}))[1][0].wait for _ in range(20)}
         for attempts in range(MAX_ATTEMPTS)
@@ -308,7 +308,7 @@ def test_waits_grow_and_are_spread() -> None:
         assert longest / 2 <= min(spread) <= max(spread) <= longest
 
 
-def test_the_last_refusal_is_the_end() -> None:
+def test_an_event_is_dead_after_the_last_refusal() -> None:
     _sent, (failed,) = results_of([event(MAX_ATTEMPTS - 2)], Answer(refused={1: "odd"}))
     assert not failed.dead
     _sent, (failed,) = results_of([event(MAX_ATTEMPTS - 1)], Answer(refused={1: "odd"}))
@@ -316,7 +316,7 @@ def test_the_last_refusal_is_the_end() -> None:
 
 
 @pytest.mark.parametrize("outage", ["", "no answer"])
-def test_what_is_unknown_does_not_count(outage: str) -> None:
+def test_an_unknown_result_does_not_count_as_an_attempt(outage: str) -> None:
     answer = Answer(unknown={1: "no answer"}, outage=outage)
     _sent, (failed,) = results_of([event(MAX_ATTEMPTS - 1)], answer)
     assert (failed.attempts, failed.dead, failed.remark) == (MAX_ATTEMPTS - 1, False, "")
@@ -327,7 +327,7 @@ def test_what_is_unknown_does_not_count(outage: str) -> None:
 # A single message
 
 
-def test_a_single_message(stub: Stubber, settings: Any) -> None:
+def test_sqs_manager_sends_a_message(stub: Stubber, settings: Any) -> None:
     settings.SQS_QUEUE_URL = URL
     body = '{"a": "é"}'
     expected = {"QueueUrl": URL, "MessageBody": body}
@@ -335,7 +335,7 @@ def test_a_single_message(stub: Stubber, settings: Any) -> None:
     assert SqSManager.send({"a": "é"}) == "m1"
 
 
-def test_a_single_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
+def test_sqs_manager_sends_a_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
     settings.SQS_QUEUE_URL = f"{URL}.fifo"
     expected = {"QueueUrl": ANY, "MessageBody": ANY, "MessageGroupId": "default"}
     expected["MessageDeduplicationId"] = hashlib.sha256(b'{"a": 1}').hexdigest()
@@ -343,14 +343,14 @@ def test_a_single_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
     assert SqSManager.send({"a": 1}) == "m1"
 
 
-def test_a_single_message_that_gets_no_id(stub: Stubber, settings: Any) -> None:
+def test_sqs_manager_raises_an_error_without_a_message_id(stub: Stubber, settings: Any) -> None:
     settings.SQS_QUEUE_URL = URL
     stub.add_response("send_message", {})
     with pytest.raises(NotAcknowledgedError):
         SqSManager.send({"a": 1})
 
 
-def test_a_client_is_made_once(sqs: Network) -> None:
+def test_clients_are_cached(sqs: Network) -> None:
     assert sqs_client() is sqs_client()
     assert sqs_client(read_timeout=1) is not sqs_client()
 
@@ -374,11 +374,11 @@ def test_a_client_is_made_once(sqs: Network) -> None:
         ("", ""),
     ],
 )
-def test_the_region_in_a_url(url: str, region: str) -> None:
+def test_the_region_is_read_from_the_url(url: str, region: str) -> None:
     assert region_in(url) == region
 
 
-def test_the_region_is_that_of_the_environment_then_of_the_url(settings: Any) -> None:
+def test_the_region_of_the_environment_precedes_that_of_the_url(settings: Any) -> None:
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
     settings.AWS_REGION, settings.AWS_DEFAULT_REGION = "", "us-east-1"
     assert (region_for(url), region_for(URL)) == ("eu-west-1", "us-east-1")
@@ -390,7 +390,7 @@ def test_the_region_is_that_of_the_environment_then_of_the_url(settings: Any) ->
     assert region_mismatch(URL) == ""
 
 
-def test_check_warns_of_a_region_that_is_not_the_queues(settings: Any) -> None:
+def test_the_check_warns_of_another_region_than_the_queues(settings: Any) -> None:
     settings.SQS_INBOUND_QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
     settings.AWS_REGION = ""
     assert region_is_that_of_the_queue(None) == []
