@@ -6,15 +6,15 @@ Everything is resolved once, with every option on. A variant gets the packages t
 import itertools
 import re
 import subprocess
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
 
+import names
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from service import ROOT, UV, copy
 
-ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template"
 
 # The options that add packages: the condition in the template, and the answers that make it true
@@ -47,7 +47,7 @@ def main() -> None:
         newest_txt = folder / "newest.txt"
         newest_txt.write_text("".join(newest.values()))
         write_locks(newest, newest_txt, nothing, alone)
-    run(sys.executable, "scripts/names.py")
+    names.main()
 
 
 def write_locks(
@@ -72,9 +72,7 @@ def write_locks(
 def render_pyproject(folder: Path, chosen: set[str]) -> Path:
     """Render pyproject.toml, and nothing else, for these options; without its constraints."""
     answers = [f"--data={answers[condition in chosen]}" for condition, answers in OPTIONS.items()]
-    only = ["--exclude=*", "--exclude=!/pyproject.toml"]
-    copier = [sys.executable, "-W", "ignore", "-m", "copier"]
-    run(*copier, "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", *only, *answers, ROOT, folder)
+    copy(folder, *answers, "--exclude=*", "--exclude=!/pyproject.toml")
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(CONSTRAINTS.sub(r"\1]", pyproject.read_text()))
     return folder
@@ -82,7 +80,7 @@ def render_pyproject(folder: Path, chosen: set[str]) -> Path:
 
 def resolve(project: Path, *arguments: str) -> dict[str, str]:
     """Resolve a project: the entries of its lock, with their hashes, by the package's name."""
-    compile_lock = ["uv", "pip", "compile", "--quiet", "--no-header", "pyproject.toml"]
+    compile_lock = [UV, "pip", "compile", "--quiet", "--no-header", "pyproject.toml"]
     output = run(*compile_lock, *arguments, cwd=project)
     entries: dict[str, str] = {}
     for entry in re.findall(r"^\w.*\n(?:\s.*\n)*", output, flags=re.MULTILINE):
@@ -114,8 +112,8 @@ def in_blocks(texts: dict[str, str], always: set[str], by_option: dict[str, set[
 
     needed = [name for name in texts if name in always or condition(name)]
     parts = []
-    for needed_if, names in itertools.groupby(needed, condition):
-        block = "".join(texts[name] for name in names)
+    for needed_if, group in itertools.groupby(needed, condition):
+        block = "".join(texts[name] for name in group)
         parts.append(f"{{% if {needed_if} %}}\n{block}{{% endif %}}\n" if needed_if else block)
     return "".join(parts)
 

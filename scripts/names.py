@@ -1,4 +1,4 @@
-"""Write the names that the questions refuse or accept: extensions/{names,time_zones}.jinja."""
+"""Write the names that the questions refuse or accept: extensions/{packages,time_zones}.jinja."""
 
 import re
 import textwrap

@@ -3,16 +3,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import Server, Service, running_service, serving
-from servers import installed
+from pytest_copier.plugin import CopierFixture
 from support import snapshot
-from updating import history_of_releases
+from support.live import Server, Service, running_service, serving
+from support.servers import installed
+from support.updating import history_of_releases
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree, without what Git ignores."""
     return snapshot(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def copier(template: Path, sessionpatch: pytest.MonkeyPatch) -> CopierFixture:
+    """pytest-copier's fixture for a whole session, as an installed service has many tests.
+
+    It copies with ``unsafe=True``. That the template needs no trust is shown by the tests of
+    updates, which call Copier without it.
+    """
+    return CopierFixture(template=template, defaults={}, monkeypatch=sessionpatch)
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +44,9 @@ def short_path() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def live_service(template: Path, short_path: Path) -> Iterator[Service]:
+def live_service(copier: CopierFixture, short_path: Path) -> Iterator[Service]:
     """A service with the default answers on PostgreSQL, running in production settings."""
-    folder = installed(template, short_path / "live")
+    folder = installed(copier, short_path / "live")
     with running_service(folder, "postgres") as running:
         yield running
 
@@ -48,11 +59,11 @@ def live_server(live_service: Service, request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def sqlite_service(template: Path, short_path: Path) -> Iterator[Service]:
+def sqlite_service(copier: CopierFixture, short_path: Path) -> Iterator[Service]:
     """A service on SQLite with every option off, running in production settings."""
     answers = {"use_channels": False, "use_event_sync": False, "use_docker": False}
     folder = installed(
-        template, short_path / "sqlite", database="sqlite", ci_provider="none", **answers
+        copier, short_path / "sqlite", database="sqlite", ci_provider="none", **answers
     )
     with running_service(folder, "sqlite") as running:
         yield running

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import servers
 import yaml
 from _pytest.outcomes import Failed
-from support import OPTIONS, ROOT, UV, Answers, combinations_of, copy, name_of, run
+from pytest_copier.plugin import CopierFixture
+from support import OPTIONS, ROOT, UV, Answers, combinations_of, copy, name_of, run, servers
 
 EVERYTHING: Answers = {
     "database": "postgres",
@@ -174,11 +174,11 @@ def alone(answers: Answers) -> Any:
 
 
 @pytest.fixture(scope="module", params=[alone(GITHUB), alone(GITLAB)])
-def pipeline(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Pipeline:
+def pipeline(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Pipeline:
     answers: Answers = request.param
     machine = short_path / f"ci-{answers['ci_provider']}"
     run(UV, "venv", "--quiet", "--seed", machine / "python", cwd=short_path)
-    return begin(copy(template, machine / "service", **answers), answers["ci_provider"])
+    return begin(copier.copy(machine / "service", **answers).path, answers["ci_provider"])
 
 
 def begin(service: Path, provider: str) -> Pipeline:
@@ -362,10 +362,12 @@ def test_hooks_before_a_commit(pipeline: Pipeline) -> None:
 
 @pytest.mark.docker
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-def test_the_image_is_built_and_starts(template: Path, short_path: Path, provider: str) -> None:
+def test_the_image_is_built_and_starts(
+    copier: CopierFixture, short_path: Path, provider: str
+) -> None:
     slug = f"test-{secrets.token_hex(3)}"
     answers = EVERYTHING | {"ci_provider": provider, "project_slug": slug}
-    pipeline = begin(copy(template, short_path / slug / "service", **answers), provider)
+    pipeline = begin(copier.copy(short_path / slug / "service", **answers).path, provider)
     job = pipeline.steps("image" if provider == "github" else "build of the image")
     clone = pipeline.clone()
 

@@ -11,9 +11,10 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
-from support import Answers, copy, name_of, run
-from walk import Api, walk
+from pytest_copier.plugin import CopierFixture
+from support import Answers, name_of, run
+from support.containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
+from support.walk import Api, walk
 
 pytestmark = pytest.mark.docker
 
@@ -24,18 +25,20 @@ OWNER = 4321
 @pytest.fixture(
     scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
 )
-def local(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+def local(
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
+) -> Iterator[Containers]:
     """The containers of a developer, with static files collected."""
-    with development(template, short_path, request.param) as containers:
+    with development(copier, short_path, request.param) as containers:
         containers.up("--build", COLLECTSTATIC="1")
         yield containers
 
 
 @contextmanager
-def development(template: Path, folder: Path, answers: Answers) -> Iterator[Containers]:
+def development(copier: CopierFixture, folder: Path, answers: Answers) -> Iterator[Containers]:
     """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
     slug = f"test-{secrets.token_hex(3)}"
-    service = copy(template, folder / slug, project_slug=slug, **answers)
+    service = copier.copy(folder / slug, project_slug=slug, **answers).path
     with (service / ".env").open("a") as env:
         env.write("DJANGO_ALLOWED_HOSTS=api.example.com,127.0.0.1\nPORT=1\n")
     give(service)
@@ -159,10 +162,12 @@ class Migration(migrations.Migration):
 """
 
 
-def test_run_syncdb_creates_tables_that_a_migration_needs(template: Path, short_path: Path) -> None:
+def test_run_syncdb_creates_tables_that_a_migration_needs(
+    copier: CopierFixture, short_path: Path
+) -> None:
     """Which ``migrate`` alone cannot make: PostgreSQL refuses the reference."""
     answers = {"database": "postgres", "use_channels": False, "use_event_sync": False}
-    with development(template, short_path, answers) as containers:
+    with development(copier, short_path, answers) as containers:
         apps = containers.service / "apps"
         for file, text in {
             "things/__init__.py": "",

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import (
+from pytest_copier.plugin import CopierFixture
+from support import OPTIONS, ROOT, name_of, run
+from support.containers import (
     APP_KEY,
     COMBINATIONS,
     HTTPS,
@@ -19,9 +21,8 @@ from containers import (
     sockets,
     variables,
 )
-from servers import URL_BASE
-from support import OPTIONS, ROOT, name_of, run
-from walk import Api, walk
+from support.servers import URL_BASE
+from support.walk import Api, walk
 
 pytestmark = pytest.mark.docker
 
@@ -70,10 +71,10 @@ print(json.dumps([readiness, responses]))
     scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in COMBINATIONS]
 )
 def running(
-    request: pytest.FixtureRequest, template: Path, short_path: Path
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:
     """Every service of docker-compose.yml, and what it meets in production."""
-    with production(template, short_path, request.param) as containers:
+    with production(copier, short_path, request.param) as containers:
         containers.up("--build")
         if request.param["use_event_sync"]:
             setup = ["python", "manage.py", "event_sync_setup", "--no-input"]
@@ -156,9 +157,9 @@ def test_data_survives_new_containers(running: Containers) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(template: Path, short_path: Path) -> Iterator[Containers]:
+def image(copier: CopierFixture, short_path: Path) -> Iterator[Containers]:
     """The image of the default answers, with nothing around it."""
-    with production(template, short_path, DEFAULTS) as containers:
+    with production(copier, short_path, DEFAULTS) as containers:
         containers.compose("build")
         yield containers
 
@@ -274,10 +275,12 @@ def test_a_change_of_the_code_keeps_the_layer_of_the_packages(image: Containers)
 
 
 @pytest.fixture(params=OPTIONS["database"])
-def empty(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Iterator[Containers]:
+def empty(
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
+) -> Iterator[Containers]:
     """A service that was never started."""
     answers = DEFAULTS | {"database": request.param}
-    with production(template, short_path, answers) as containers:
+    with production(copier, short_path, answers) as containers:
         yield containers
 
 
@@ -298,9 +301,11 @@ echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
 """
 
 
-def test_outdated_static_files_in_a_volume_are_replaced(template: Path, short_path: Path) -> None:
+def test_outdated_static_files_in_a_volume_are_replaced(
+    copier: CopierFixture, short_path: Path
+) -> None:
     answers = DEFAULTS | {"database": "sqlite"}
-    with production(template, short_path, answers) as containers:
+    with production(copier, short_path, answers) as containers:
         more = {
             "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
             "volumes": {"static": {}},
@@ -319,9 +324,9 @@ def test_outdated_static_files_in_a_volume_are_replaced(template: Path, short_pa
 
 
 def test_a_stop_of_gunicorn_in_a_channels_service_fails_no_request(
-    template: Path, short_path: Path
+    copier: CopierFixture, short_path: Path
 ) -> None:
-    with production(template, short_path, DEFAULTS) as containers:
+    with production(copier, short_path, DEFAULTS) as containers:
         with (containers.service / ".env").open("a") as env:
             env.write("SERVER=gunicorn\n")
         containers.up("--build", "web", "db", "redis")
@@ -338,7 +343,7 @@ http {
 
 
 def test_replicas_share_requests_and_websockets_behind_nginx(
-    template: Path, short_path: Path
+    copier: CopierFixture, short_path: Path
 ) -> None:
     """Two containers serve every call and every WebSocket of a client together."""
     page = (ROOT / "docs/websockets_production.md").read_text()
@@ -346,7 +351,7 @@ def test_replicas_share_requests_and_websockets_behind_nginx(
     # Without the certificate, and the rest as if there were one.
     site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)
     site = site.replace("443 ssl", "80").replace("$scheme", "https").replace("127.0.0.1:", "web:")
-    with production(template, short_path, DEFAULTS) as containers:
+    with production(copier, short_path, DEFAULTS) as containers:
         (containers.service / "nginx.conf").write_text(NGINX % site)
         (containers.service / "nginx.yml").write_text(NGINX_SERVICE)
         containers.files = (*containers.files, "nginx.yml")

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from _pytest.outcomes import Failed
-from edits import BASE, FIELD, MODELS, TEXT, edit, insert, missing
-from living import ADD_DATA, ANA, READ_DATA, Service
 from support import UV, run
-from test_locks import LOCKS, locked
-from updating import (
+from support.edits import BASE, FIELD, MODELS, TEXT, edit, insert, missing
+from support.living import ADD_DATA, ANA, READ_DATA, Service
+from support.updating import (
     NEXT,
     RELEASES,
     commit_all,
@@ -22,6 +21,7 @@ from updating import (
     point_to,
     update,
 )
+from test_locks import LOCKS, locked
 
 
 def edited(history: Path, folder: Path, version: str) -> Path:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import database, installed, production, started
-from sqs import Gate, Sqs, gate, sqs_server
+from pytest_copier.plugin import CopierFixture
 from support import run
+from support.servers import database, installed, production, started
+from support.sqs import Gate, Sqs, gate, sqs_server
 from test_outage import kill_postgres
 
 # Seconds from SIGTERM to the exit. An idle machine needs less than 10.
@@ -205,10 +206,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture(scope="module", params=["postgres", "sqlite"])
-def folder(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Path:
+def folder(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Path:
     kind = request.param
     return installed(
-        *(template, short_path / f"{request.module.__name__}-{kind}"),
+        copier,
+        short_path / f"{request.module.__name__}-{kind}",
         database=kind,
         use_channels=False,
         use_docker=False,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from servers import database
+from support.servers import database
 from test_events import PATIENCE, Service, folder, kind, stack, wait_until
 from test_outage import kill_postgres
 

@@ -1,7 +1,7 @@
 """What browsers are told to enforce, by every server in production settings."""
 
 import pytest
-from live import Server
+from support.live import Server
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -11,6 +11,7 @@ from _pytest.outcomes import Failed
 from jinja2 import Environment, FileSystemLoader
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pytest_copier.plugin import CopierFixture
 from support import ROOT, TEMPLATE, UV, VARIANTS, copy, name_of, programs, run
 
 LOCKS = ["requirements.txt", "requirements-dev.txt"]
@@ -91,9 +92,9 @@ def test_a_lock_is_whole_and_names_no_place(service: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(copier: CopierFixture, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A service with the default answers that uv has installed."""
-    folder = copy(template, tmp_path_factory.mktemp("installed") / "service")
+    folder = copier.copy(tmp_path_factory.mktemp("installed") / "service").path
     run(UV, "run", "python", "--version", cwd=folder)
     return folder
 

@@ -8,8 +8,9 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from servers import database, installed, production, served
-from walk import Api
+from pytest_copier.plugin import CopierFixture
+from support.servers import database, installed, production, served
+from support.walk import Api
 
 SECRET = "in-no-log"  # noqa: S105 - of a test
 
@@ -40,8 +41,8 @@ def open_with_session(url: str) -> int:
     return 200
 
 
-def test_a_dead_database(template: Path, short_path: Path) -> None:
-    service = installed(template, short_path / "outage", database="postgres")
+def test_a_dead_database(copier: CopierFixture, short_path: Path) -> None:
+    service = installed(copier, short_path / "outage", database="postgres")
     credentials = {"email": "nobody@example.com", "password": "wrong"}
     with (
         database(service, "postgres") as database_url,

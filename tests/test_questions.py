@@ -6,6 +6,7 @@ from typing import Any
 
 import copier
 import pytest
+from pytest_copier.plugin import CopierFixture
 from support import answers_of, copy
 
 ANSWERS = ".copier-answers.yml"
@@ -190,8 +191,8 @@ def test_a_secret_is_drawn_once(template: Path, tmp_path: Path) -> None:
     assert secret(copy(template, service, only=[".env"])) == first
 
 
-def test_a_secret_is_in_no_other_file(template: Path, tmp_path: Path) -> None:
-    service = copy(template, tmp_path / "s")
+def test_a_secret_is_in_no_other_file(copier: CopierFixture, tmp_path: Path) -> None:
+    service = copier.copy(tmp_path / "s").path
     files = [path for path in service.rglob("*") if path.is_file()]
     value = secret(service).encode()
     assert [path.name for path in files if value in path.read_bytes()] == [".env"]

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import releases
 from _pytest.outcomes import Failed
 from packaging.version import Version
 from support import ROOT, run, snapshot
-from updating import AUTHOR, commit_all, git, history_of_releases
-
-import releases
+from support.updating import AUTHOR, commit_all, git, history_of_releases
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 RECORD = releases.releases()

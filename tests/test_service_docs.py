@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-import service_docs
 from _pytest.outcomes import Failed
-from edits import BASE, ROUTE, SERIALIZERS, URLS, insert
-from service_docs import code, commands, files, section
-from support import UV, VARIANTS, Answers, copy, name_of, run
-from updating import commit_all, git
+from pytest_copier.plugin import CopierFixture
+from support import UV, VARIANTS, Answers, copy, name_of, run, service_docs
+from support.edits import BASE, ROUTE, SERIALIZERS, URLS, insert
+from support.service_docs import code, commands, files, section
+from support.updating import commit_all, git
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "AGENTS.md"]
 PATH = re.compile(
@@ -20,9 +20,9 @@ TEST = re.compile(r"def (test_\w+)\(")
 
 
 @pytest.fixture(scope="module")
-def service(template: Path, short_path: Path) -> Path:
+def service(copier: CopierFixture, short_path: Path) -> Path:
     """A service with the default answers, in Git and installed."""
-    folder = copy(template, short_path / "documents")
+    folder = copier.copy(short_path / "documents").path
     git(folder, "init", "--quiet")
     commit_all(folder)
     run(UV, "run", "manage.py", "migrate", cwd=folder)
@@ -31,9 +31,9 @@ def service(template: Path, short_path: Path) -> Path:
 
 @pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
 def test_paths_and_links_in_the_documents_exist(
-    template: Path, tmp_path: Path, answers: Answers
+    copier: CopierFixture, tmp_path: Path, answers: Answers
 ) -> None:
-    service = copy(template, tmp_path / "service", **answers)
+    service = copier.copy(tmp_path / "service", **answers).path
     for name in DOCUMENTS:
         text = (service / name).read_text()
         paths = [path for path in PATH.findall(text) if not path.startswith("apps/notes")]

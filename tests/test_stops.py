@@ -13,8 +13,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from servers import database, free_port, installed, production, wait_for
+from pytest_copier.plugin import CopierFixture
 from support import run
+from support.servers import database, free_port, installed, production, wait_for
 
 # They share one service.
 pytestmark = pytest.mark.xdist_group("stops")
@@ -74,8 +75,8 @@ SERVERS = [("gunicorn", 1), ("gunicorn", 2), ("daphne", 1), ("uvicorn", 1), ("uv
 
 
 @pytest.fixture(scope="module")
-def service(template: Path, short_path: Path) -> Path:
-    folder = installed(template, short_path / "service", use_channels=True)
+def service(copier: CopierFixture, short_path: Path) -> Path:
+    folder = installed(copier, short_path / "service", use_channels=True)
     (folder / "apps/api/urls_v2.py").write_text(SLOW_URLS)
     return folder
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from jinja2 import Template
+from pytest_copier.plugin import CopierFixture
 from support import OPTIONS, ROOT, TEMPLATE, Answers, combinations_of, copy, name_of, tracked
 
 FILES = [file for file in tracked(TEMPLATE) if file.name != "{{_copier_conf.answers_file}}.jinja"]
@@ -42,9 +43,11 @@ def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
 
 
 @pytest.mark.parametrize("answers", combinations_of(OPTIONS), ids=name_of)
-def test_any_combination_of_answers(template: Path, tmp_path: Path, answers: Answers) -> None:
+def test_any_combination_of_answers(
+    copier: CopierFixture, tmp_path: Path, answers: Answers
+) -> None:
     """What must be true of every combination; those of VARIANTS are run as well."""
-    service = copy(template, tmp_path / "service", **answers)
+    service = copier.copy(tmp_path / "service", **answers).path
     folders = [path for path in service.rglob("*") if path.is_dir()]
     assert folders
     assert not [folder for folder in folders if not any(folder.iterdir())]

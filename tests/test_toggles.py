@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from living import ADD_DATA, ANA, READ_DATA, Service
 from support import OPTIONS, ROOT, VARIANTS, Answers, tracked
-from updating import NEXT, assert_same, commit_all, committed, conflicts, fresh, git, update
+from support.living import ADD_DATA, ANA, READ_DATA, Service
+from support.updating import NEXT, assert_same, commit_all, committed, conflicts, fresh, git, update
 
 PAGE = (ROOT / "docs/update.md").read_text()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT, VARIANTS, Answers, answers_of, name_of, tracked
-from updating import (
+from support.updating import (
     NEXT,
     RELEASES,
     assert_same,

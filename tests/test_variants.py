@@ -14,7 +14,7 @@ import pytest
 from _pytest.outcomes import Failed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from service_docs import CONTRIBUTING, commands, section
+from pytest_copier.plugin import CopierFixture
 from support import (
     OPTIONS,
     SERVICE_PYTHON,
@@ -22,12 +22,12 @@ from support import (
     VARIANTS,
     Answers,
     combinations_of,
-    copy,
     name_of,
     programs,
     run,
     tracked,
 )
+from support.service_docs import CONTRIBUTING, commands, section
 
 # Texts that try the limits of what the questions take.
 TEXTS = {
@@ -156,9 +156,9 @@ def test_any_two_answers_meet_in_a_variant(questions: tuple[str, str]) -> None:
         for answers in VARIANTS
     ],
 )
-def variant(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Variant:
+def variant(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Variant:
     answers: Answers = request.param
-    folder = copy(template, short_path / name_of(answers), **TEXTS, **answers)
+    folder = copier.copy(short_path / name_of(answers), **TEXTS, **answers).path
     run("git", "init", "--quiet", cwd=folder)
     run(UV, "venv", "--quiet", "--python", SERVICE_PYTHON, cwd=folder)
     lock = folder / "requirements-dev.txt"
@@ -383,9 +383,9 @@ def test_it_mentions_no_option_that_was_not_chosen(variant: Variant) -> None:
 
 
 @pytest.mark.parametrize("database", OPTIONS["database"])
-def test_plain_pip(template: Path, short_path: Path, database: str) -> None:
+def test_plain_pip(copier: CopierFixture, short_path: Path, database: str) -> None:
     """The way without uv and without the packages for development."""
-    service = copy(template, short_path / f"pip-{database}", database=database)
+    service = copier.copy(short_path / f"pip-{database}", database=database).path
     run(UV, "venv", "--quiet", "--seed", cwd=service)
     python = programs(service) / "python"
     run(python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt", cwd=service)
@@ -393,8 +393,8 @@ def test_plain_pip(template: Path, short_path: Path, database: str) -> None:
 
 
 @pytest.mark.parametrize("database", OPTIONS["database"])
-def test_uv_sync(template: Path, short_path: Path, database: str) -> None:
+def test_uv_sync(copier: CopierFixture, short_path: Path, database: str) -> None:
     """The way with uv alone, as the message after the copy says."""
-    service = copy(template, short_path / f"uv-{database}", database=database)
+    service = copier.copy(short_path / f"uv-{database}", database=database).path
     run(UV, "run", "manage.py", "migrate", cwd=service)
     run(UV, "sync", "--locked", cwd=service)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
-from servers import URL_BASE, database, free_port, installed, production, served, started
+from pytest_copier.plugin import CopierFixture
 from support import OPTIONS
-from walk import Api, walk
+from support.servers import URL_BASE, database, free_port, installed, production, served, started
+from support.walk import Api, walk
 
 
 class Mailbox(MessageHandler):
@@ -35,8 +36,8 @@ class Mailbox(MessageHandler):
 
 
 @pytest.mark.parametrize("kind", OPTIONS["database"])
-def test_the_life_of_an_account(template: Path, short_path: Path, kind: str) -> None:
-    service = installed(template, short_path / f"walk-{kind}", database=kind)
+def test_the_life_of_an_account(copier: CopierFixture, short_path: Path, kind: str) -> None:
+    service = installed(copier, short_path / f"walk-{kind}", database=kind)
     mailbox = Mailbox()
     smtp = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     smtp.start()

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, browser
-from servers import free_port, installed, started
+from pytest_copier.plugin import CopierFixture
 from support import ROOT
-from websocket_stack import (
+from support.browser import Page, browser
+from support.servers import free_port, installed, started
+from support.websocket_stack import (
     HOST,
     PASSWORD,
     SERVERS,
@@ -45,10 +46,8 @@ SUBPROTOCOL = "jwt"
 
 
 @pytest.fixture(scope="module")
-def service(template: Path, short_path: Path) -> Path:
-    service = installed(
-        template, short_path / "websockets", database="postgres", use_event_sync="no"
-    )
+def service(copier: CopierFixture, short_path: Path) -> Path:
+    service = installed(copier, short_path / "websockets", database="postgres", use_event_sync="no")
     base = service / "api_core/settings/base.py"
     text = base.read_text()
     assert "WEBSOCKET_RECHECK_SECONDS = 60\n" in text

@@ -7,8 +7,8 @@ from itertools import count
 from typing import Any
 
 import pytest
-from live import Server
-from walk import Api
+from support.live import Server
+from support.walk import Api
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -3,8 +3,8 @@
 from itertools import count
 
 import pytest
-from admin_site import AdminSite
-from live import Server, Service
+from support.admin_site import AdminSite
+from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 from support import ROOT, TEMPLATE, Answers, answers_of, copy, run, tracked
-from updating import ANSWERS, RELEASES, assert_same, committed, fresh, update
+from support.updating import ANSWERS, RELEASES, assert_same, committed, fresh, update
 
 TEXTS = ["project_name", "project_description", "author_name"]
 HOSTILE_TEXTS = [

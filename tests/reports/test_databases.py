@@ -10,10 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from live import Server, Service, serving
-from servers import free_port, started
-from support import copy, run
-from websocket_stack import needs, wait_for_port
+from pytest_copier.plugin import CopierFixture
+from support import run
+from support.live import Server, Service, serving
+from support.servers import free_port, started
+from support.websocket_stack import needs, wait_for_port
 
 pytestmark = pytest.mark.xdist_group("reports")
 
@@ -100,10 +101,10 @@ def test_the_service_works_through_pgbouncer_in_transaction_mode(live_service: S
 @pytest.mark.parametrize("name", ["a b", "C#", "50% (new) & 'old' $HOME"])
 @pytest.mark.parametrize("kind", ["postgres", "sqlite"])
 def test_development_works_in_a_folder_of_any_name(
-    live_service: Service, template: Path, short_path: Path, kind: str, name: str
+    live_service: Service, copier: CopierFixture, short_path: Path, kind: str, name: str
 ) -> None:
     # https://github.com/juspay/services-flake/pull/533
-    folder = copy(template, short_path / f"named-{kind}" / name, database=kind)
+    folder = copier.copy(short_path / f"named-{kind}" / name, database=kind).path
     python = live_service.folder / ".venv/bin/python"
     home = {"XDG_DATA_HOME": str(short_path / "data")}
     run(python, "manage.py", "migrate", cwd=folder, **home)
@@ -113,9 +114,9 @@ def test_development_works_in_a_folder_of_any_name(
 
 
 def test_no_postgresql_remains_after_runserver_is_killed(
-    live_service: Service, template: Path, short_path: Path
+    live_service: Service, copier: CopierFixture, short_path: Path
 ) -> None:
-    folder = copy(template, short_path / "reloader")
+    folder = copier.copy(short_path / "reloader").path
     python, port = live_service.folder / ".venv/bin/python", free_port()
     command = [str(python), "manage.py", "runserver", f"127.0.0.1:{port}"]
     with (

@@ -3,7 +3,7 @@
 from itertools import count
 
 import pytest
-from live import Server
+from support.live import Server
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -1,8 +1,8 @@
 """Texts of e-mails that an administrator writes."""
 
 import pytest
-from admin_site import AdminSite
-from live import Server, Service
+from support.admin_site import AdminSite
+from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 

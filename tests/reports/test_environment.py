@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from containers import wait_until
-from live import Service, serving
-from servers import free_port, started, wait_for
-from support import copy
+from pytest_copier.plugin import CopierFixture
+from support.containers import wait_until
+from support.live import Service, serving
+from support.servers import free_port, started, wait_for
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.xdist_group("reports")
@@ -54,17 +54,17 @@ SERVERS = [
 ]
 
 
-def copied(template: Path, folder: Path, service: Service) -> Path:
+def copied(copier: CopierFixture, folder: Path, service: Service) -> Path:
     """Copy the template, to run on the packages of a service that is installed."""
-    copy(template, folder)
+    copier.copy(folder)
     (folder / ".venv").symlink_to(service.folder / ".venv")
     return folder
 
 
 @pytest.fixture(scope="session")
-def fresh(template: Path, short_path: Path, live_service: Service) -> Path:
+def fresh(copier: CopierFixture, short_path: Path, live_service: Service) -> Path:
     """A copy as Copier left it."""
-    return copied(template, short_path / "fresh", live_service)
+    return copied(copier, short_path / "fresh", live_service)
 
 
 @pytest.fixture(scope="session")
@@ -120,10 +120,10 @@ def values(live_service: Service) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def configured(
-    template: Path, short_path: Path, live_service: Service, values: dict[str, str]
+    copier: CopierFixture, short_path: Path, live_service: Service, values: dict[str, str]
 ) -> Path:
     """A copy with every line of .env.example filled in."""
-    folder = copied(template, short_path / "configured", live_service)
+    folder = copied(copier, short_path / "configured", live_service)
     shutil.copytree(live_service.folder / "staticfiles", folder / "staticfiles")
     (folder / "recorder.py").write_text(RECORDER)
     lines = (folder / ".env.example").read_text().splitlines()

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Server, Service, running_service, serving
-from servers import installed
-from sqs import Sqs, sqs_server
-from walk import Api
+from pytest_copier.plugin import CopierFixture
+from support.live import Server, Service, running_service, serving
+from support.servers import installed
+from support.sqs import Sqs, sqs_server
+from support.walk import Api
 
 pytestmark = pytest.mark.xdist_group("event_reports")
 
@@ -63,10 +64,11 @@ EventSync.objects.all().delete()
 
 
 @pytest.fixture(scope="module", params=["postgres", "sqlite"])
-def folder(request: pytest.FixtureRequest, template: Path, short_path: Path) -> Path:
+def folder(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Path:
     kind = request.param
     folder = installed(
-        *(template, short_path / f"event-reports-{kind}"),
+        copier,
+        short_path / f"event-reports-{kind}",
         database=kind,
         use_channels=False,
         use_docker=False,

@@ -10,12 +10,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from browser import browser
-from live import Server, Service
-from servers import free_port, started, wait_for
 from support import run
-from walk import Api
-from websocket_stack import needs
+from support.browser import browser
+from support.live import Server, Service
+from support.servers import free_port, started, wait_for
+from support.walk import Api
+from support.websocket_stack import needs
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from live import Server, Service
+from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from live import Server, Service, serving
+from support.live import Server, Service, serving
 
 pytestmark = pytest.mark.xdist_group("reports")
 

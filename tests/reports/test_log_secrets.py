@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from live import Server, Service
+from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 

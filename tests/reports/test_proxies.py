@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import Server, Service, serving
-from websocket_stack import HOST, nginx
+from support.live import Server, Service, serving
+from support.websocket_stack import HOST, nginx
 
 pytestmark = pytest.mark.xdist_group("reports")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Server
+from support.live import Server
 from websockets import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 

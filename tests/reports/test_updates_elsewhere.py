@@ -10,7 +10,7 @@ from pathlib import Path
 import copier
 import pytest
 from support import TEMPLATE, run
-from updating import (
+from support.updating import (
     ANSWERS,
     NEXT,
     RELEASES,

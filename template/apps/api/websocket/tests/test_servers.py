@@ -91,7 +91,9 @@ def test_a_message_is_sent_back(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", [str, bytes])
-def test_a_message_that_is_too_big_closes_with_4413(server: Server, kind: type[str | bytes]) -> None:
+def test_a_message_that_is_too_big_closes_with_4413(
+    server: Server, kind: type[str | bytes]
+) -> None:
     message = "x" * (settings.WEBSOCKET_MAX_MESSAGE_BYTES + 1)
     with server.connect() as client:
         client.send(message if kind is str else message.encode())

@@ -130,7 +130,9 @@ async def test_a_connection_that_the_server_cancels_closes_with_1000() -> None:
     assert await socket.echoes()
     socket.future.cancel()
     assert await socket.receive_output(TIMEOUT) == {
-        "type": "websocket.close", "code": 1000, "reason": None
+        "type": "websocket.close",
+        "code": 1000,
+        "reason": None,
     }
 
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from servers import free_port, started, wait_for
+from support.servers import free_port, started, wait_for
 
 # moto requires no key. It reads the name of the AWS service from this.
 AUTHORIZATION = (

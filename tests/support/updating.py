@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import copier
 import pytest
-from support import ROOT, answers_of, run, snapshot, tracked
-
 from releases import NO_HISTORY, next_version, releases
+
+from support import ROOT, answers_of, run, snapshot, tracked
 
 RELEASES = list(releases())
 NEXT = next_version()

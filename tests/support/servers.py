@@ -13,7 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support import UV, copy, run
+from pytest_copier.plugin import CopierFixture
+
+from support import UV, run
 
 URL_BASE = "https://api.example.com"
 
@@ -74,9 +76,9 @@ def wait_for(url: str) -> None:
     pytest.fail(f"{url} does not answer")
 
 
-def installed(template: Path, folder: Path, **answers: Any) -> Path:
+def installed(copier: CopierFixture, folder: Path, **answers: Any) -> Path:
     """Return a new service with its packages installed, and without a .env."""
-    service = copy(template, folder, **answers)
+    service = copier.copy(folder, **answers).path
     (service / ".env").unlink()
     run(UV, "venv", "--quiet", cwd=service)
     run(UV, "pip", "install", "--quiet", "--requirement", "requirements-dev.txt", cwd=service)

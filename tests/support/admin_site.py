@@ -5,7 +5,7 @@ from http.cookies import SimpleCookie
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from live import Server
+from support.live import Server
 
 
 class Page(NamedTuple):

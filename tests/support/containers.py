@@ -10,10 +10,12 @@ from typing import Any
 
 import aiosmtpd
 import pytest
-from servers import URL_BASE, free_port
-from support import OPTIONS, Answers, combinations_of, copy, run
-from walk import Api
+from pytest_copier.plugin import CopierFixture
 from websockets.sync.client import ClientConnection, connect
+
+from support import OPTIONS, Answers, combinations_of, run
+from support.servers import URL_BASE, free_port
+from support.walk import Api
 
 # The answers that change the containers.
 COMBINATIONS = combinations_of(
@@ -185,10 +187,10 @@ class Mailbox:
 
 
 @contextmanager
-def production(template: Path, folder: Path, answers: Answers) -> Iterator[Containers]:
+def production(copier: CopierFixture, folder: Path, answers: Answers) -> Iterator[Containers]:
     """The service of docker-compose.yml, not started yet, beside what it meets in production."""
     slug = f"test-{secrets.token_hex(3)}"
-    service = copy(template, folder / slug, project_slug=slug, **answers)
+    service = copier.copy(folder / slug, project_slug=slug, **answers).path
     (service / "outside.json").write_text(json.dumps({"services": outside(answers)}))
     lines = [f"{name}={value}\n" for name, value in variables(answers).items()]
     (service / ".env").write_text("".join(lines))

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import service_docs
+from support import service_docs
 
 # Added lines, by the file and the line that they stand before or after.
 BASE = "api_core/settings/base.py"

@@ -14,7 +14,7 @@ import copier
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template"
 UV = os.environ.get("UV", "uv")
 # The Python that the variants are tested on: the one they are made for, or another.
@@ -67,9 +67,9 @@ def tracked(folder: Path) -> list[Path]:
     return sorted(file for file in files if (folder / file).is_file())
 
 
-def copy(template: Path, folder: Path, *, only: Sequence[str] = (), **answers: Any) -> Path:
-    """Make a service with the default answers but for those given, or `only` some files of it."""
-    exclude = ["*", *(f"!/{file}" for file in only)] if only else []
+def copy(template: Path, folder: Path, *, only: Sequence[str], **answers: Any) -> Path:
+    """Generate some files of a service. The ``copier`` fixture generates all of them."""
+    exclude = ["*", *(f"!/{file}" for file in only)]
     copier.run_copy(str(template), folder, data=answers, defaults=True, quiet=True, exclude=exclude)
     return folder
 

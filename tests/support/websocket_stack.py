@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from servers import database, free_port, production, started, wait_for
-from support import ROOT, run
 from websockets.sync.client import ClientConnection, connect
+
+from support import ROOT, run
+from support.servers import database, free_port, production, started, wait_for
 
 SERVERS = ["daphne", "uvicorn"]
 HOST = "api.example.com"

@@ -15,9 +15,10 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
-from servers import database, free_port, production, started, wait_for
+
 from support import run
-from walk import Api
+from support.servers import database, free_port, production, started, wait_for
+from support.walk import Api
 
 # Every request of a test may come from a network of its own, so that no test meets another's limits.
 _networks = count(1)

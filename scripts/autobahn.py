@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from websocket_stack import SERVERS, serving
+from support.websocket_stack import SERVERS, serving
 
 UNLIMITED = """
 from api_core.settings.dev import *

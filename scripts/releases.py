@@ -7,7 +7,7 @@ import tomllib
 from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 RECORD = "releases.toml"
 
 RECORDED = """
