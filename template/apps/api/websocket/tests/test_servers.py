@@ -128,7 +128,7 @@ def test_an_invalid_token_closes_with_4401(server: Server, way: dict[str, Any]) 
 
 
 def test_the_log_contains_no_token_and_no_traceback(server: Server) -> None:
-    """This test is the last one. The servers log at their most verbose level."""
+    """This test follows those above. The servers log at their most verbose level."""
     log = server.log.read_text()
     assert "websocket_closed" in log
     assert TOKEN not in log

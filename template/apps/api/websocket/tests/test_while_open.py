@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from apps.api.consumers import EchoConsumer
-from apps.api.websocket.tests.client import Socket, connected
+from apps.api.websocket.tests.client import TIMEOUT, Socket, connected
 from apps.api.websocket.tests.test_credentials import OWN, token_of
 from apps.user import services
 from apps.user.models import User
@@ -123,6 +123,17 @@ async def test_a_connection_closes_when_its_slot_was_lost(
     assert await socket.echoes()
     await database_sync_to_async(cache.set)(f"websocket:{user.pk}:0", "another", 60)
     assert await socket.close_code() == 4409
+
+
+async def test_a_connection_that_the_server_cancels_closes_with_1000() -> None:
+    socket = await Socket().open()
+    assert await socket.echoes()
+    socket.future.cancel()
+    assert await socket.receive_output(TIMEOUT) == {
+        "type": "websocket.close",
+        "code": 1000,
+        "reason": None,
+    }
 
 
 async def test_the_end_of_a_connection_is_logged(user: User, bearer: str, logged: Logged) -> None:
