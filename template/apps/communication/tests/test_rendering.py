@@ -128,6 +128,15 @@ def test_an_email_names_the_service_first(settings: Settings) -> None:
     assert body.index("Cats &amp; Dogs") < body.index("<p>Hello</p>")
 
 
+def test_an_email_ends_with_a_footer_in_its_language(settings: Settings) -> None:
+    settings.URL_BASE = "https://api.example.com"
+    email = render_text(Text("Hi", "<p>Hello</p>"), "en", VALUES)
+    footer = "This message was sent automatically by api.example.com. Please do not reply."
+    assert email.text.endswith(f"Hello\n\n-- \n{footer}\n")
+    assert email.html.index("<p>Hello</p>") < email.html.index(f"\n{footer}\n")
+    assert "<title>Hi</title>" in email.html
+
+
 # Values
 
 
