@@ -167,6 +167,14 @@ def test_the_chooser_links_to_existing_templates(editor: Client, template: Email
     assert f'<a href="{ADD}?kind=reset_password&amp;language=pt-br" class="addlink">' in page
 
 
+def test_the_form_lists_the_placeholders_of_the_kind(
+    editor: Client, template: EmailTemplate
+) -> None:
+    for url in (f"{ADD}?kind=reset_password", change_url(template)):
+        page = editor.get(url, headers={"Accept-Language": "en"}).content.decode()
+        assert "Placeholders: {{ first_name }}, {{ reset_url }}, {{ minutes }}" in page
+
+
 @pytest.mark.parametrize("query", ["kind=", "kind=nonsense&language=en", "kind=a&language=../.."])
 def test_an_unknown_kind_or_language_in_the_url_is_ignored(editor: Client, query: str) -> None:
     assert editor.get(f"{ADD}?{query}").status_code == 200

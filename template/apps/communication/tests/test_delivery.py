@@ -136,9 +136,10 @@ def test_a_declared_kind_queues_its_arguments(greeting: dict[str, Any]) -> None:
     def note(number: int) -> dict[str, str]:
         return {}
 
-    note.queue(to="a@example.com", language="pt-br", number=3)
+    assert note.label == "Note"
+    note.queue(to="a@example.com", language="en", number=3)
     (row,) = Email.objects.values_list("kind", "to", "context", "language", "state")
-    assert row == ("note", "a@example.com", {"number": 3}, "pt-br", State.QUEUED)
+    assert row == ("note", "a@example.com", {"number": 3}, "en", State.QUEUED)
 
 
 @pytest.mark.parametrize("language", ["pt-br", "en"])
@@ -290,7 +291,10 @@ def test_a_failed_attempt_is_logged(
 
 
 def test_a_long_error_is_cut(greeting: dict[str, Any]) -> None:
-    greeting["0"] = lambda: {}["x" * 2000]
+    def fail() -> None:
+        raise LookupError("x" * 2000)
+
+    greeting["0"] = fail
     email = queue()
     send_due_emails.call()
     email.refresh_from_db()

@@ -63,12 +63,21 @@ def test_a_template_of_another_kind_is_not_used(greeting_text: EmailTemplate) ->
     assert render_email(kind, "en", kind.placeholders).subject == "Your account was deleted"
 
 
-def test_an_invalid_stored_template_is_replaced_by_the_built_in_text(db: None) -> None:
+def test_an_invalid_stored_template_is_replaced_by_the_built_in_text(
+    db: None, caplog: pytest.LogCaptureFixture
+) -> None:
     kind = get_kind("reset_password")
     EmailTemplate.objects.create(
         kind=kind.name, language="en", subject="Ours", html="<p>{{ gone }}</p>"
     )
     assert render_email(kind, "en", kind.placeholders).subject == "Reset your password"
+    (line,) = [r.msg for r in caplog.records if isinstance(r.msg, dict)]
+    logged = {name: line[name] for name in ("event", "template", "fields")}
+    assert logged == {
+        "event": "email_template_unusable",
+        "template": "reset_password (en)",
+        "fields": ["html"],
+    }
 
 
 @pytest.mark.parametrize(("default", "expected"), [("pt-br", "pt-br"), ("en-us", "en")])
@@ -117,6 +126,15 @@ def test_an_email_names_the_service_first(settings: Settings) -> None:
     assert email.text.startswith("Cats & Dogs\n\nHello\n")
     body = email.html.partition("<body")[2]
     assert body.index("Cats &amp; Dogs") < body.index("<p>Hello</p>")
+
+
+def test_an_email_ends_with_a_footer_in_its_language(settings: Settings) -> None:
+    settings.URL_BASE = "https://api.example.com"
+    email = render_text(Text("Hi", "<p>Hello</p>"), "en", VALUES)
+    footer = "This message was sent automatically by api.example.com. Please do not reply."
+    assert email.text.endswith(f"Hello\n\n-- \n{footer}\n")
+    assert email.html.index("<p>Hello</p>") < email.html.index(f"\n{footer}\n")
+    assert "<title>Hi</title>" in email.html
 
 
 # Values
