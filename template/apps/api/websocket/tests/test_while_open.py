@@ -129,15 +129,8 @@ async def test_a_connection_that_the_server_cancels_closes_with_1000() -> None:
     socket = await Socket().open()
     assert await socket.echoes()
     socket.future.cancel()
-<<<<<<< HEAD
-    assert await socket.receive_output(TIMEOUT) == {
-        "type": "websocket.close",
-        "code": 1000,
-    }
-=======
     output = await socket.receive_output(TIMEOUT)
     assert (output["type"], output["code"]) == ("websocket.close", 1000)
->>>>>>> main
 
 
 async def test_the_end_of_a_connection_is_logged(user: User, bearer: str, logged: Logged) -> None:
