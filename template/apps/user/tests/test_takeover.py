@@ -96,7 +96,7 @@ class TestChangeOfTheAddress:
         self, user_api: APIClient, api: APIClient, user: User, delivered: Delivered
     ) -> None:
         change_address(user_api, user, current_password=PASSWORD)
-        [confirmation, notice] = delivered()
+        [notice, confirmation] = delivered()
         assert notice.to == [user.email]
         assert "t***@" in notice.body
         cancel = {"token": token_in(notice)}
@@ -113,7 +113,7 @@ class TestChangeOfTheAddress:
     ) -> None:
         """A mistyped address is a stranger's."""
         change_address(user_api, user, current_password=PASSWORD)
-        response = api.post(f"{AUTH}/confirm_new_email/", {"token": token_in(delivered()[0])})
+        response = api.post(f"{AUTH}/confirm_new_email/", {"token": token_in(delivered()[1])})
         assert (response.status_code, list(response.json())) == (200, ["message"])
         assert user_api.get(ME).status_code == 401
 
@@ -123,8 +123,8 @@ class TestChangeOfTheAddress:
         change_address(user_api, user, current_password=PASSWORD)
         delivered()
         assert list(Email.objects.order_by("pk").values_list("kind", flat=True)) == [
-            "confirm_new_email",
             "new_email_requested",
+            "confirm_new_email",
         ]
 
     @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_a_new_address_waits_for_its_confirmation(
     body = ask_for(user_api, user, "New@Example.com").json()
     assert body | {"email": old, "pending_email": "new@example.com"} == body
     assert "current_password" not in body
-    [confirmation, notice] = delivered()
+    [notice, confirmation] = delivered()
     assert (confirmation.to, notice.to) == (["new@example.com"], [old])
 
     confirmed = api.post(f"{AUTH}/confirm_new_email/", {"token": token_in(confirmation)})
@@ -213,7 +213,7 @@ def test_an_address_registered_while_the_change_waited(
     user_api: APIClient, api: APIClient, user: User, delivered: Delivered
 ) -> None:
     ask_for(user_api, user, "new@example.com")
-    token = token_in(delivered()[0])
+    token = token_in(delivered()[1])
     make_user(email="new@example.com")
     response = api.post(f"{AUTH}/confirm_new_email/", {"token": token})
     assert (response.status_code, list(response.json())) == (400, ["email"])
@@ -224,4 +224,4 @@ def test_a_delayed_email_never_confirms_a_later_address(
 ) -> None:
     ask_for(user_api, user, "first@example.com")
     ask_for(user_api, user, "second@example.com")
-    assert [email.to for email in delivered()] == [["second@example.com"], [user.email]]
+    assert [email.to for email in delivered()] == [[user.email], ["second@example.com"]]
