@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, VARIANTS, Answers, answers_of, name_of, tracked
+from support import ROOT, VARIANTS, Answers, answers_of, name_of, run, tracked
 from support.updating import (
     NEXT,
     RELEASES,
@@ -116,7 +116,7 @@ def test_the_readme_names_the_place_of_the_version_instead_of_the_version(old: P
 def test_copier_update_works_without_trust(old: Path, history: Path, tmp_path: Path) -> None:
     code, said = copier("update", "--defaults", cwd=old)
     assert code == 0, said
-    assert "is updated." in said
+    assert "has been updated." in said
     assert_same(old, fresh(history, tmp_path / "fresh", like=old))
 
 
@@ -208,7 +208,7 @@ def test_a_copy_from_a_relative_path_warns_that_updates_will_not_work(
     for source, warned in {"template": True, str(history): False}.items():
         code, said = copier("copy", "--defaults", source, f"from-{warned}", cwd=tmp_path)
         assert code == 0, said
-        assert ("give the whole path" in said) is warned
+        assert ("use an absolute path" in said) is warned
 
 
 @pytest.mark.parametrize("no", ["no", "false", "0"])
@@ -217,7 +217,7 @@ def test_turning_off_event_sync_warns_that_the_events_table_stays(old: Path, no:
     assert code == 0, said
     before, _, after = said.partition("Updating to template version")
     assert "deletes the files of this option" in before
-    assert "table of events stays in the database" in before
+    assert "The events table and its rows stay in the database" in before
     assert "manage.py migrate event_sync zero" in before
     assert "git status lists them" in after
 
@@ -229,3 +229,19 @@ def test_an_update_that_turns_no_option_off_does_not_warn(old: Path) -> None:
     assert "deletes the files" not in before
     assert "table" not in before
     assert "git restore --staged --worktree . && git clean --force -d" in before
+
+
+def test_the_message_before_an_update_finds_edited_files_that_the_template_moved(old: Path) -> None:
+    with (old / "apps/api/errors.py").open("a") as file:
+        file.write("# Mine\n")
+    commit_all(old)
+    code, said = copier("update", "--defaults", cwd=old)
+    assert code == 0, said
+    before, _, _after = said.partition("Updating to template version")
+    assert '"Moved files"' in before
+    assert "\n### Moved files\n" in (ROOT / "CHANGELOG.md").read_text()
+    command = re.search(r"^ +(git log .*sort --unique)$", before, flags=re.MULTILINE)
+    assert command
+    edited = run("sh", "-c", command[1], cwd=old).split()
+    assert edited == ["apps/api/errors.py"]
+    assert not (old / "apps/api/errors.py").exists()
