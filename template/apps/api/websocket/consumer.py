@@ -32,8 +32,8 @@ class GuardedConsumer(AsyncWebsocketConsumer):
     # Channels' type lacks the keys that CredentialsMiddleware adds.
     scope: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self) -> None:
+        super().__init__()
         self._id = uuid4().hex
         self._slot: str | None = None
         self._checks: asyncio.Task[None] | None = None

@@ -178,11 +178,13 @@ class TestSession:
     ) -> None:
         assert await Socket(session=session, origin=origin).is_denied()
 
-    @pytest.mark.parametrize("cookie", ['"\\000aaaaaaaa"', "\0aaaaaaaa"])
+    @pytest.mark.parametrize("cookie", ['"\\000aaaaaaaa"', "\0aaaaaaaa"], ids=["quoted", "raw"])
     async def test_a_session_cookie_with_a_nul_is_refused(self, cookie: str) -> None:
         assert await Socket(session=cookie).is_denied()
 
-    @pytest.mark.parametrize("cookie", ['"\\377aaaaaaaa"', "\xffaaaaaaaa", "x" * 5000])
+    @pytest.mark.parametrize(
+        "cookie", ['"\\377aaaaaaaa"', "\xffaaaaaaaa", "x" * 5000], ids=["quoted", "raw", "long"]
+    )
     async def test_a_session_cookie_with_odd_characters_is_ignored(self, cookie: str) -> None:
         async with connected(session=cookie) as socket:
             assert await socket.echoes()
@@ -191,6 +193,9 @@ class TestSession:
         self, user: User, session: str, settings: Settings
     ) -> None:
         settings.CORS_ALLOWED_ORIGINS = ["https://app.example.com"]
+        settings.CORS_ALLOWED_ORIGIN_REGEXES = []
+        assert await authenticates_as(user, session=session, origin=OWN)
+        assert await Socket(session=session, origin=ALLOWED).is_denied()
         assert await authenticates_as(user, session=session, origin="https://app.example.com")
         assert await Socket(session=session, origin="https://app.example.com:8443").is_denied()
 
@@ -256,6 +261,28 @@ class TestEncryption:
         await socket.open()
         assert await socket.echoes()
         await socket.disconnect()
+
+
+async def test_the_path_follows_the_configured_script_name(settings: Settings) -> None:
+    settings.FORCE_SCRIPT_NAME = "/svc"
+    async with connected("/svc/ws/echo/") as socket:
+        assert await socket.echoes()
+
+
+async def test_the_root_path_of_a_client_is_ignored() -> None:
+    socket = Socket()
+    socket.scope["root_path"] = "/ws"
+    await socket.open()
+    assert await socket.echoes()
+    await socket.disconnect()
+
+
+async def test_an_odd_query_string_is_ignored() -> None:
+    socket = Socket()
+    socket.scope["query_string"] = b"\xff"
+    await socket.open()
+    assert await socket.echoes()
+    await socket.disconnect()
 
 
 async def test_an_odd_content_type_is_ignored() -> None:

@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
 from django.core.cache import cache
-from django.db import connections
+from django.db import OperationalError, connections
 from pytest_django import Settings
 
 from apps.api.websocket.limits import RateLimit, keep_slot, release_slot, take_slot
@@ -11,6 +13,8 @@ from apps.api.websocket.tests.client import Socket, connected
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 from apps.user.tokens import issue_jwt
+
+Logged = Callable[[], list[dict[str, Any]]]
 
 pytestmark = pytest.mark.django_db
 
@@ -111,16 +115,36 @@ class TestConnections:
             assert not await database_sync_to_async(take_slot)(user, "another")
 
     def test_the_slot_of_a_killed_process_expires(self, user: User, settings: Settings) -> None:
-        settings.WEBSOCKET_RECHECK_SECONDS = 0.5
+        settings.WEBSOCKET_RECHECK_SECONDS = -1
         slot = take_slot(user, "killed")
         assert slot
-        assert take_slot(user, "alive")
+        settings.WEBSOCKET_RECHECK_SECONDS = 60
+        assert take_slot(user, "alive") == slot
+        assert take_slot(user, "another")
         assert not take_slot(user, "new")
         settings.WEBSOCKET_RECHECK_SECONDS = -1
-        assert keep_slot(slot, "killed")
+        assert keep_slot(slot, "alive")
         settings.WEBSOCKET_RECHECK_SECONDS = 60
         assert take_slot(user, "new") == slot
-        assert not keep_slot(slot, "killed")
+        assert not keep_slot(slot, "alive")
+
+    async def test_each_connection_has_a_slot_of_its_own(self, user: User, bearer: str) -> None:
+        slots = [f"websocket:{user.pk}:{number}" for number in range(2)]
+        async with connected(authorization=bearer), connected(authorization=bearer):
+            taken = await database_sync_to_async(cache.get_many)(slots)
+        assert len(set(taken.values())) == 2
+
+    async def test_a_slot_that_cannot_be_released_is_logged(
+        self, bearer: str, logged: Logged, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_slot: str, _connection: str) -> None:
+            raise OperationalError("no database")
+
+        monkeypatch.setattr("apps.api.websocket.consumer.release_slot", fail)
+        async with connected(authorization=bearer):
+            pass
+        (warning,) = [each for each in logged() if each["event"] == "websocket_slot_not_released"]
+        assert str(warning["error"]) == "no database"
 
     def test_only_its_own_connection_releases_a_slot(self, user: User) -> None:
         take_slot(user, "one")

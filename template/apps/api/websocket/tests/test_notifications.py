@@ -130,11 +130,18 @@ class TestRedis:
                 assert await again.receive_text_or_bytes() == TEXT
 
     async def test_notifications_close_and_recover_when_redis_is_down(
-        self, user: User, bearer: str, redis: RedisServer, send: Callable[..., Any]
+        self,
+        user: User,
+        bearer: str,
+        redis: RedisServer,
+        send: Callable[..., Any],
+        logged: Logged,
     ) -> None:
         redis.kill()
         refused = await Socket(NOTIFICATIONS, authorization=bearer).open()
         assert await refused.close_code() == 4503
+        (warning,) = [each for each in logged() if each["event"] == "redis_unavailable"]
+        assert isinstance(warning["error"], RedisError)
         await send(user)
         async with connected(authorization=bearer) as echo:
             assert await echo.echoes()
