@@ -40,7 +40,9 @@ PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.y
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-def test_linters_find_nothing(template: Path, tmp_path: Path, provider: str) -> None:
+def test_linters_find_no_fault_in_any_pipeline(
+    template: Path, tmp_path: Path, provider: str
+) -> None:
     """In any combination of the other answers."""
     options: dict[str, list[str | bool]] = {
         **OPTIONS,
@@ -229,14 +231,14 @@ def checked(pipeline: Pipeline) -> Path:
     return clone
 
 
-def test_the_code_passes(pipeline: Pipeline, checked: Path) -> None:
+def test_a_new_service_passes_the_checks_of_its_pipeline(pipeline: Pipeline, checked: Path) -> None:
     assert not run("git", "status", "--porcelain", cwd=checked)
     if pipeline.provider == "gitlab":
         (settings,) = pipeline.steps("production settings")
         pipeline.execute(settings, pipeline.clone())
 
 
-def test_the_tests_pass(pipeline: Pipeline) -> None:
+def test_a_new_service_passes_the_tests_of_its_pipeline(pipeline: Pipeline) -> None:
     clone = pipeline.clone()
     *install, tests = pipeline.steps("tests")
     for step in install:
@@ -320,7 +322,7 @@ def test_a_fault_stops_the_pipeline(pipeline: Pipeline, checked: Path, fault: Fa
         run("git", "checkout", "--quiet", ".", cwd=checked)
 
 
-def test_reviewers_see_what_changes_in_the_api(pipeline: Pipeline) -> None:
+def test_the_pipeline_shows_changes_of_the_api(pipeline: Pipeline) -> None:
     job = "schema" if pipeline.provider == "github" else "changes of the API"
     clone = pipeline.clone()
     file = clone / "apps/user/api/serializers.py"
@@ -338,7 +340,7 @@ def test_reviewers_see_what_changes_in_the_api(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [alone(GITHUB)], indirect=True)
-def test_pass_waits_for_the_others(pipeline: Pipeline) -> None:
+def test_the_job_pass_needs_all_other_jobs(pipeline: Pipeline) -> None:
     (step,) = pipeline.steps("pass")
     needed = pipeline.config["jobs"]["pass"]["needs"]
     assert set(needed) == set(pipeline.config["jobs"]) - {"pass", "schema"}
@@ -349,7 +351,7 @@ def test_pass_waits_for_the_others(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [alone(GITLAB)], indirect=True)
-def test_hooks_before_a_commit(pipeline: Pipeline) -> None:
+def test_hooks_check_each_commit_and_push(pipeline: Pipeline) -> None:
     clone = pipeline.clone()
     prek = [shutil.which("prek") or "prek", "run", "--all-files"]
     path = pipeline.path(uv=True)
@@ -362,7 +364,7 @@ def test_hooks_before_a_commit(pipeline: Pipeline) -> None:
 
 @pytest.mark.docker
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-def test_the_image_is_built_and_starts(
+def test_the_pipeline_builds_and_starts_the_image(
     copier: CopierFixture, short_path: Path, provider: str
 ) -> None:
     slug = f"test-{secrets.token_hex(3)}"

@@ -42,7 +42,7 @@ def test_nothing_asks_for_trust() -> None:
     assert not SETTINGS & {"_tasks", "_jinja_extensions", "_migrations"}
 
 
-def test_the_questions_of_the_design_in_their_order() -> None:
+def test_the_questions_are_asked_in_this_order() -> None:
     assert list(QUESTIONS) == [
         "project_name",
         "project_slug",
@@ -61,7 +61,7 @@ def test_the_questions_of_the_design_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
-def test_a_question_is_whole(question: dict[str, Any]) -> None:
+def test_each_question_has_a_help_text_and_a_default(question: dict[str, Any]) -> None:
     assert not set(question) - set(Question.__dataclass_fields__)
     assert question["type"]
     assert question["help"].endswith(("?", "."))
@@ -70,7 +70,7 @@ def test_a_question_is_whole(question: dict[str, Any]) -> None:
     assert "validator" in question or "choices" in question
 
 
-def test_copiers_default_exclusions_stay() -> None:
+def test_the_default_exclusions_of_copier_are_kept() -> None:
     assert set(DEFAULT_EXCLUDE) <= set(CONFIG["_exclude"])
 
 
@@ -78,5 +78,5 @@ def test_an_undefined_variable_is_an_error() -> None:
     assert CONFIG["_envops"]["undefined"] == "jinja2.StrictUndefined"
 
 
-def test_secrets_are_drawn_once() -> None:
+def test_an_existing_env_file_is_never_overwritten() -> None:
     assert ".env" in CONFIG["_skip_if_exists"]

@@ -85,7 +85,7 @@ class Terminal:
         return body.decode()
 
 
-def test_the_life_of_an_account(local: Containers) -> None:
+def test_an_account_can_be_used_from_registration_to_deletion(local: Containers) -> None:
     walk(Api(local.url), Terminal(local).read, "http://localhost:8000")
 
 

@@ -83,7 +83,7 @@ def running(
         yield containers
 
 
-def test_the_life_of_an_account(running: Containers) -> None:
+def test_an_account_can_be_used_from_registration_to_deletion(running: Containers) -> None:
     walk(Api(running.url, HTTPS), Mailbox(running).read, URL_BASE)
 
 

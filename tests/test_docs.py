@@ -13,7 +13,7 @@ SECURITY = (ROOT / "docs/security.md").read_text()
 TESTS_OF_A_FILE = re.compile(r"(\w+|`[\w/]+\.py`) (`test_\w+`(?:, `test_\w+`)*)(?:; |$)")
 
 
-def test_what_kubernetes_is_told() -> None:
+def test_the_documented_kubernetes_resources_are_valid() -> None:
     """Each resource fits the schema of its kind, and no word in it is one that Kubernetes ignores."""
     page = (ROOT / "docs/kubernetes.md").read_text()
     blocks = re.findall(r"^```yaml\n(apiVersion.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -74,7 +74,9 @@ OUR_RATE = RATE.replace("60", "90")
 THEIR_RATE = RATE.replace("60", "30")
 
 
-def test_where_both_changed_the_same_lines_git_shows_both(history: Path, tmp_path: Path) -> None:
+def test_git_shows_both_versions_if_both_sides_changed_the_same_lines(
+    history: Path, tmp_path: Path
+) -> None:
     def change(template: Path) -> None:
         replace(template, f"{BASE}.jinja", RATE, OUR_RATE)
         replace(template, f"{BASE}.jinja", "MAX_ENTRIES", "max_entries")
@@ -94,7 +96,9 @@ def test_where_both_changed_the_same_lines_git_shows_both(history: Path, tmp_pat
     assert f"UU {BASE}" in git(service, "status", "--short")
 
 
-def test_an_edit_beside_ours_is_no_conflict(history: Path, tmp_path: Path) -> None:
+def test_an_edit_next_to_a_change_of_the_template_is_not_a_conflict(
+    history: Path, tmp_path: Path
+) -> None:
     def change(template: Path) -> None:
         replace(template, f"{BASE}.jinja", RATE, OUR_RATE)
 
@@ -121,7 +125,7 @@ def test_a_deleted_file_stays_deleted(history: Path, tmp_path: Path) -> None:
     assert not (service / ".editorconfig").exists()
 
 
-def test_the_way_back(history: Path, tmp_path: Path) -> None:
+def test_the_documented_commands_undo_an_update(history: Path, tmp_path: Path) -> None:
     """What docs/update.md gives to take an update back leaves nothing of it."""
     service = edited(history, tmp_path / "service", RELEASES[0])
     before = git(service, "rev-parse", "HEAD^{tree}")
@@ -133,7 +137,7 @@ def test_the_way_back(history: Path, tmp_path: Path) -> None:
     assert git(service, "rev-parse", "HEAD^{tree}") == before
 
 
-def test_a_renamed_file_keeps_the_edits_where_it_is_moved_first(
+def test_edits_survive_a_rename_in_the_template_if_the_file_is_moved_before(
     history: Path, tmp_path: Path
 ) -> None:
     """What the changelog must tell to do, should a file of ours ever be renamed."""
@@ -152,7 +156,9 @@ def test_a_renamed_file_keeps_the_edits_where_it_is_moved_first(
     assert not (service / MODELS).exists()
 
 
-def test_a_file_of_ours_that_is_gone_is_shown_as_deleted(history: Path, tmp_path: Path) -> None:
+def test_a_file_that_the_template_removed_is_shown_as_deleted(
+    history: Path, tmp_path: Path
+) -> None:
 
     def change(template: Path) -> None:
         (template / TEXT).unlink()

@@ -52,7 +52,7 @@ def pyproject(service: Path) -> dict[str, Any]:
     return tomllib.loads((service / "pyproject.toml").read_text())
 
 
-def test_a_lock_holds_what_pyproject_pins(service: Path, pyproject: dict[str, Any]) -> None:
+def test_a_lock_contains_the_pins_of_pyproject(service: Path, pyproject: dict[str, Any]) -> None:
     runtime = pinned(pyproject["project"]["dependencies"])
     dev = pinned(pyproject["dependency-groups"]["dev"])
     assert runtime.items() <= locked(service / "requirements.txt").items()
@@ -73,7 +73,7 @@ def test_uv_is_constrained_to_the_locked_versions(service: Path, pyproject: dict
     assert constraints == expected
 
 
-def test_the_packages_for_development_stay_out_of_production(
+def test_the_lock_for_production_has_no_packages_for_development(
     service: Path, pyproject: dict[str, Any]
 ) -> None:
     dev = pinned(pyproject["dependency-groups"]["dev"])
@@ -81,7 +81,7 @@ def test_the_packages_for_development_stay_out_of_production(
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_is_whole_and_names_no_place(service: Path, name: str) -> None:
+def test_a_lock_has_hashes_and_names_no_package_index(service: Path, name: str) -> None:
     text = (service / name).read_text()
     for entry in re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]:
         assert re.fullmatch(
@@ -178,7 +178,7 @@ def test_every_variant_has_the_same_versions(template: Path, tmp_path: Path, nam
         assert all(one[package] == another[package] for package in one.keys() & another.keys())
 
 
-def test_the_lock_of_this_repository_holds_what_pyproject_pins() -> None:
+def test_the_lock_of_this_repository_contains_the_pins_of_its_pyproject() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     dev = pinned(pyproject["dependency-groups"]["dev"])
     assert dev.items() <= locked(ROOT / "requirements.txt").items()

@@ -72,7 +72,7 @@ def said_by_the_code(owner: Path) -> set[str]:
     return texts
 
 
-def test_the_folders() -> None:
+def test_the_root_of_the_template_has_a_catalogue() -> None:
     assert TEMPLATE in OWNERS
 
 
@@ -88,13 +88,13 @@ def test_every_text_of_the_code_is_translated(owner: Path) -> None:
 
 
 @each_owner
-def test_no_translation_is_left_over(owner: Path) -> None:
+def test_every_translation_belongs_to_a_message_in_the_code(owner: Path) -> None:
     known = {source_of(message) for message in messages_of(catalog(owner))}
     assert known - said_by_the_code(owner) == set()
 
 
 @each_owner
-def test_placeholders_stay(owner: Path) -> None:
+def test_translations_keep_the_placeholders(owner: Path) -> None:
     placeholder = re.compile(r"%\(\w+\)[sd]|{{ \w+ }}")
     for message in messages_of(catalog(owner)):
         source = message.id if isinstance(message.id, str) else message.id[-1]

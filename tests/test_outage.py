@@ -41,7 +41,9 @@ def open_with_session(url: str) -> int:
     return 200
 
 
-def test_a_dead_database(copier: CopierFixture, short_path: Path) -> None:
+def test_the_service_recovers_from_a_database_outage(
+    copier: CopierFixture, short_path: Path
+) -> None:
     service = installed(copier, short_path / "outage", database="postgres")
     credentials = {"email": "nobody@example.com", "password": "wrong"}
     with (

@@ -128,7 +128,7 @@ def test_the_time_zone_follows_the_language(ask: Any) -> None:
 
 
 @pytest.mark.parametrize("option", ["use_channels", "use_event_sync", "use_docker"])
-def test_yes_and_no(ask: Any, option: str) -> None:
+def test_an_option_accepts_only_yes_or_no(ask: Any, option: str) -> None:
     assert ask(**{option: "no"})[option] is False
     assert ask(**{option: "Yes"})[option] is True
     with pytest.raises(ValueError, match=f"{option}.*Answer yes or no"):
@@ -136,14 +136,12 @@ def test_yes_and_no(ask: Any, option: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["language_code", "database", "ci_provider", "license"])
-def test_a_choice_is_held_to_the_choices(ask: Any, question: str) -> None:
+def test_an_answer_that_is_not_a_choice_is_refused(ask: Any, question: str) -> None:
     with pytest.raises(ValueError, match=f"Invalid choice for '{question}': 'other' is not in"):
         ask(**{question: "other"})
 
 
-def test_the_answers_do_not_depend_on_the_folder_or_on_chance(
-    template: Path, tmp_path: Path
-) -> None:
+def test_two_copies_have_the_same_answers(template: Path, tmp_path: Path) -> None:
     one = copy(template, tmp_path / "one", only=[ANSWERS])
     another = copy(template, tmp_path / "another", only=[ANSWERS])
     assert answers_of(one) == answers_of(another)
@@ -158,7 +156,7 @@ def test_the_answers_do_not_depend_on_the_folder_or_on_chance(
         ("proprietary", "All rights reserved."),
     ],
 )
-def test_the_licence_names_its_holder_and_no_year(
+def test_the_license_names_the_author_and_no_year(
     template: Path, tmp_path: Path, licence: str, text: str
 ) -> None:
     service = copy(
@@ -175,7 +173,7 @@ def secret(service: Path) -> str:
     return next(line for line in lines if line.startswith("DJANGO_SECRET_KEY=")).partition("=")[2]
 
 
-def test_a_secret_is_strong_and_drawn_for_each_copy(template: Path, tmp_path: Path) -> None:
+def test_each_copy_has_a_strong_secret_of_its_own(template: Path, tmp_path: Path) -> None:
     secrets = [secret(copy(template, tmp_path / str(number), only=[".env"])) for number in range(3)]
     assert len(set(secrets)) == 3
     for value in secrets:
@@ -185,7 +183,7 @@ def test_a_secret_is_strong_and_drawn_for_each_copy(template: Path, tmp_path: Pa
         assert len(set(value)) >= 25
 
 
-def test_a_secret_is_drawn_once(template: Path, tmp_path: Path) -> None:
+def test_a_second_copy_keeps_the_secret(template: Path, tmp_path: Path) -> None:
     service = copy(template, tmp_path / "s", only=[".env"])
     first = secret(service)
     assert secret(copy(template, service, only=[".env"])) == first
@@ -203,7 +201,7 @@ def said(template: Path, folder: Path, capsys: pytest.CaptureFixture[str], **ans
     return capsys.readouterr().err.partition("is ready.")[2]
 
 
-def test_the_message_says_the_next_commands(
+def test_the_message_after_a_copy_lists_the_next_commands(
     template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = said(template, tmp_path / "a folder", capsys, database="postgres")
@@ -221,7 +219,7 @@ def test_the_message_says_the_next_commands(
     assert "db.sqlite3" not in message
 
 
-def test_the_message_fits_the_answers(
+def test_the_message_after_a_copy_depends_on_the_answers(
     template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = said(template, tmp_path, capsys, database="sqlite", project_name="Billing")

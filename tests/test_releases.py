@@ -19,7 +19,7 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 RECORD = releases.releases()
 
 
-def test_versions_grow_and_commits_are_whole() -> None:
+def test_recorded_versions_ascend_and_have_full_commit_hashes() -> None:
     versions = list(map(Version, RECORD))
     assert versions == sorted(set(versions))
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in RECORD)
@@ -27,7 +27,7 @@ def test_versions_grow_and_commits_are_whole() -> None:
     assert len(set(RECORD.values())) == len(RECORD)
 
 
-def test_each_version_comes_from_the_one_before(history: Path) -> None:
+def test_each_recorded_commit_is_an_ancestor_of_the_next(history: Path) -> None:
     """Every recorded commit is an ancestor of what is checked out."""
     for commit in RECORD.values():
         run("git", "merge-base", "--is-ancestor", commit, "HEAD", cwd=ROOT)
@@ -60,7 +60,7 @@ def test_a_record_that_was_changed_is_found(ready: Path) -> None:
 
 
 @pytest.mark.parametrize("version", RECORD)
-def test_the_changelog_tells_of_a_version_and_its_day(version: str) -> None:
+def test_the_changelog_has_a_dated_section_for_each_version(version: str) -> None:
     headings = re.findall(
         rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n\n(?!#)", CHANGELOG, re.MULTILINE
     )
@@ -72,7 +72,7 @@ def test_the_version_of_this_repository_is_no_older_than_the_last_one() -> None:
     assert Version(project["version"]) >= Version(list(RECORD)[-1])
 
 
-def test_a_clone_without_history_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_shallow_clone_fails_with_the_command_that_fetches_the_history(tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(ROOT, "clone", "--quiet", "--depth=1", ROOT.as_uri(), str(shallow))
     with pytest.raises(Failed, match=r"Fetch the whole history: git fetch --unshallow"):
@@ -100,7 +100,7 @@ def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_a_release_is_recorded_and_says_what_to_push(
+def test_a_release_is_recorded_and_prints_what_to_push(
     ready: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     releases.main("check", "7.0.0")
@@ -153,7 +153,7 @@ def recorded_already(root: Path) -> None:
         (lambda _: None, "seven", r'"seven" is no version: write three numbers, as in 1\.2\.0\.'),
     ],
 )  # fmt: skip
-def test_a_release_is_refused_in_one_sentence(
+def test_a_refused_release_is_explained_in_one_sentence(
     ready: Path, break_it: Callable[[Path], Any], version: str, sentence: str
 ) -> None:
     break_it(ready)

@@ -43,7 +43,7 @@ def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
 
 
 @pytest.mark.parametrize("answers", combinations_of(OPTIONS), ids=name_of)
-def test_any_combination_of_answers(
+def test_any_combination_of_answers_has_exactly_its_own_files(
     copier: CopierFixture, tmp_path: Path, answers: Answers
 ) -> None:
     """What must be true of every combination; those of VARIANTS are run as well."""
@@ -57,7 +57,7 @@ def test_any_combination_of_answers(
         assert any(service.glob(path)) != excluded, row
 
 
-def test_the_answers_file_tells_the_answers_alone(template: Path, tmp_path: Path) -> None:
+def test_the_answers_file_contains_only_answers(template: Path, tmp_path: Path) -> None:
     service = copy(template, tmp_path / "service", only=[".copier-answers.yml"])
     answers: dict[str, Any] = yaml.safe_load((service / ".copier-answers.yml").read_text())
     questions = yaml.safe_load((ROOT / "copier.yml").read_text())

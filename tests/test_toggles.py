@@ -31,7 +31,9 @@ def test_a_changed_answer_ends_as_a_fresh_copy(
     assert not conflicts(service)
 
 
-def test_what_was_edited_in_an_option_that_goes(history: Path, tmp_path: Path) -> None:
+def test_edits_in_the_files_of_an_option_can_be_found_after_it_is_turned_off(
+    history: Path, tmp_path: Path
+) -> None:
     """Git shows each file that goes, docs/update.md tells how to look, .rej keeps the edits."""
     theirs = "common/embedded_postgres/base.py"
     note = "\n\nROOM = 12\n"
@@ -134,7 +136,9 @@ def changed(service: Service, **answers: Any) -> None:
 
 
 @pytest.mark.parametrize("database", OPTIONS["database"])
-def test_events_outlive_their_app(history: Path, short_path: Path, database: str) -> None:
+def test_events_stay_in_the_database_when_event_sync_is_turned_off(
+    history: Path, short_path: Path, database: str
+) -> None:
     before = VARIANTS[-1] | {"database": database}
     folder = committed(history, short_path / f"events-{database}", None, **before)
     service = Service(folder)

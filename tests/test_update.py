@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, VARIANTS, Answers, answers_of, name_of, tracked
+from support import ROOT, VARIANTS, Answers, answers_of, name_of, run, tracked
 from support.updating import (
     NEXT,
     RELEASES,
@@ -46,7 +46,7 @@ def test_an_update_ends_as_a_fresh_copy(
 @pytest.mark.parametrize(
     ("more", "stays"), [("", True), (" and _copier_conf.data._commit is not defined", False)]
 )
-def test_a_file_that_is_left_out_from_now_on(
+def test_a_file_that_a_new_version_excludes_is_deleted_only_if_its_row_says_so(
     history: Path, tmp_path: Path, *, more: str, stays: bool
 ) -> None:
     """Copier takes the new table of files for the old version too, unless the row says otherwise.
@@ -91,7 +91,7 @@ def old(history: Path, tmp_path: Path) -> Path:
     return committed(history, tmp_path / "service", RELEASES[0])
 
 
-def test_a_service_knows_its_version_and_of_a_newer_one(old: Path) -> None:
+def test_check_update_reports_a_newer_version(old: Path) -> None:
     assert answers_of(old)["_commit"] == f"v{RELEASES[0]}"
     _code, said = copier("check-update", cwd=old)
     assert f"Current version is {RELEASES[0]}, latest version is {NEXT}." in said
@@ -105,7 +105,7 @@ def test_a_service_knows_its_version_and_of_a_newer_one(old: Path) -> None:
     assert copier("check-update", "--quiet", cwd=old)[0] == 0
 
 
-def test_the_readme_says_where_the_version_stands_and_stays_the_same(old: Path) -> None:
+def test_the_readme_names_the_place_of_the_version_instead_of_the_version(old: Path) -> None:
     update(old)
     readme = (old / "README.md").read_text()
     assert "estão em `.copier-answers.yml`, e a versão do template em `_commit`" in readme
@@ -113,14 +113,14 @@ def test_the_readme_says_where_the_version_stands_and_stays_the_same(old: Path) 
     assert NEXT not in readme
 
 
-def test_the_command_without_trust(old: Path, history: Path, tmp_path: Path) -> None:
+def test_copier_update_works_without_trust(old: Path, history: Path, tmp_path: Path) -> None:
     code, said = copier("update", "--defaults", cwd=old)
     assert code == 0, said
-    assert "is updated." in said
+    assert "has been updated." in said
     assert_same(old, fresh(history, tmp_path / "fresh", like=old))
 
 
-def test_a_template_without_tags(history: Path, tmp_path: Path) -> None:
+def test_a_template_without_tags_can_be_updated_from(history: Path, tmp_path: Path) -> None:
     """In a clone that the tags did not reach, the newest commit counts."""
     untagged = tmp_path / "untagged"
     git(history, "clone", "--quiet", "--no-tags", str(history), str(untagged))
@@ -134,7 +134,9 @@ def test_a_template_without_tags(history: Path, tmp_path: Path) -> None:
     assert_same(service, fresh(untagged, tmp_path / "fresh", like=service))
 
 
-def test_a_template_that_has_moved(old: Path, history: Path, tmp_path: Path) -> None:
+def test_a_service_can_be_pointed_to_a_template_that_has_moved(
+    old: Path, history: Path, tmp_path: Path
+) -> None:
     moved = tmp_path / "moved"
     git(history, "clone", "--quiet", str(history), str(moved))
     point_to(old, Path("/nowhere"))
@@ -153,7 +155,7 @@ def assert_documented(sentence: str) -> None:
     assert any(row.rstrip(".") in sentence for row in rows), sentence
 
 
-def test_what_copier_refuses_is_explained(old: Path, tmp_path: Path) -> None:
+def test_the_documentation_explains_each_refusal_of_copier(old: Path, tmp_path: Path) -> None:
     (old / "notes.txt").touch()
     assert_documented(refusal(old))
     commit_all(old)
@@ -187,7 +189,7 @@ def without_git(folder: Path) -> str:
     return str(folder)
 
 
-def test_a_copy_without_git_is_told_at_once(history: Path, tmp_path: Path) -> None:
+def test_a_copy_without_git_warns_that_updates_will_not_work(history: Path, tmp_path: Path) -> None:
     code, said = copier(
         *["copy", "--defaults", str(history), "service"],
         cwd=tmp_path,
@@ -199,29 +201,47 @@ def test_a_copy_without_git_is_told_at_once(history: Path, tmp_path: Path) -> No
     assert '"copier update" will not' in before
 
 
-def test_a_copy_from_a_relative_path_is_told_at_once(history: Path, tmp_path: Path) -> None:
+def test_a_copy_from_a_relative_path_warns_that_updates_will_not_work(
+    history: Path, tmp_path: Path
+) -> None:
     (tmp_path / "template").symlink_to(history)
     for source, warned in {"template": True, str(history): False}.items():
         code, said = copier("copy", "--defaults", source, f"from-{warned}", cwd=tmp_path)
         assert code == 0, said
-        assert ("give the whole path" in said) is warned
+        assert ("use an absolute path" in said) is warned
 
 
 @pytest.mark.parametrize("no", ["no", "false", "0"])
-def test_turning_off_the_events_says_what_becomes_of_them(old: Path, no: str) -> None:
+def test_turning_off_event_sync_warns_that_the_events_table_stays(old: Path, no: str) -> None:
     code, said = copier("update", "--defaults", f"--data=use_event_sync={no}", cwd=old)
     assert code == 0, said
     before, _, after = said.partition("Updating to template version")
     assert "deletes the files of this option" in before
-    assert "table of events stays in the database" in before
+    assert "The events table and its rows stay in the database" in before
     assert "manage.py migrate event_sync zero" in before
     assert "git status lists them" in after
 
 
-def test_an_update_that_turns_nothing_off_warns_of_nothing(old: Path) -> None:
+def test_an_update_that_turns_no_option_off_does_not_warn(old: Path) -> None:
     code, said = copier("update", "--defaults", "--data=use_event_sync=yes", cwd=old)
     assert code == 0, said
     before, _, _after = said.partition("Updating to template version")
     assert "deletes the files" not in before
     assert "table" not in before
     assert "git restore --staged --worktree . && git clean --force -d" in before
+
+
+def test_the_message_before_an_update_finds_edited_files_that_the_template_moved(old: Path) -> None:
+    with (old / "apps/api/errors.py").open("a") as file:
+        file.write("# Mine\n")
+    commit_all(old)
+    code, said = copier("update", "--defaults", cwd=old)
+    assert code == 0, said
+    before, _, _after = said.partition("Updating to template version")
+    assert '"Moved files"' in before
+    assert "\n### Moved files\n" in (ROOT / "CHANGELOG.md").read_text()
+    command = re.search(r"^ +(git log .*sort --unique)$", before, flags=re.MULTILINE)
+    assert command
+    edited = run("sh", "-c", command[1], cwd=old).split()
+    assert edited == ["apps/api/errors.py"]
+    assert not (old / "apps/api/errors.py").exists()

@@ -166,7 +166,7 @@ def variant(request: pytest.FixtureRequest, copier: CopierFixture, short_path: P
     return Variant(folder, answers)
 
 
-def test_lint(variant: Variant) -> None:
+def test_a_variant_passes_ruff(variant: Variant) -> None:
     variant.run("ruff", "check")
     variant.run("ruff", "format", "--check")
 
@@ -175,11 +175,11 @@ def test_imports_point_one_way(variant: Variant) -> None:
     variant.run("lint-imports")
 
 
-def test_types(variant: Variant) -> None:
+def test_a_variant_passes_mypy(variant: Variant) -> None:
     variant.run("mypy")
 
 
-def test_migrations(variant: Variant) -> None:
+def test_a_variant_has_all_migrations(variant: Variant) -> None:
     variant.manage("makemigrations", "--check", "--dry-run")
     variant.manage("migrate")
     variant.manage("migrate", "--check")
@@ -197,7 +197,7 @@ def test_collecting_the_messages_changes_no_catalogue(variant: Variant) -> None:
     assert {file: (variant.folder / file).read_text() for file in catalogs} == before
 
 
-def test_production_settings(variant: Variant) -> None:
+def test_production_settings_pass_the_deployment_checks(variant: Variant) -> None:
     said = variant.manage(
         *["check", "--deploy", "--fail-level", "INFO"],
         **PRODUCTION,
@@ -283,7 +283,7 @@ def test_the_example_names_everything_that_production_requires(variant: Variant)
     assert sorted(lines) == sorted(f"  {name}: Environment variable not set." for name in missing)
 
 
-def test_its_own_tests(variant: Variant) -> None:
+def test_a_variant_passes_its_own_tests(variant: Variant) -> None:
     """They pass, whatever .env and the shell contain."""
     names = variables_of(variant)
     # These choose the servers that the tests run on.
@@ -327,7 +327,7 @@ def needed(variant: Variant, requirements: list[str]) -> set[str]:
     return {package for package, _extra in found}
 
 
-def test_the_locks_hold_what_is_needed_and_nothing_else(variant: Variant) -> None:
+def test_the_locks_contain_exactly_the_packages_that_are_needed(variant: Variant) -> None:
     pyproject = tomllib.loads((variant.folder / "pyproject.toml").read_text())
     runtime = pyproject["project"]["dependencies"]
     for lock, direct in {
@@ -340,7 +340,7 @@ def test_the_locks_hold_what_is_needed_and_nothing_else(variant: Variant) -> Non
         assert here == needed(variant, direct), lock
 
 
-def test_no_secret_goes_into_git(variant: Variant) -> None:
+def test_git_ignores_the_file_with_the_secret(variant: Variant) -> None:
     (secret,) = re.findall(r"DJANGO_SECRET_KEY=(.+)", (variant.folder / ".env").read_text())
     texts = variant.texts()
     assert Path(".env.example") in texts
@@ -368,14 +368,14 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
     assert set(listed) == {*read.findall(code), *substituted, *elsewhere}
 
 
-def test_it_does_not_look_generated(variant: Variant) -> None:
+def test_a_variant_does_not_look_generated(variant: Variant) -> None:
     for file, text in variant.texts().items():
         assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), f"{file}: blanks end a line"
         assert "\n\n\n\n" not in text, f"{file}: three empty lines"
         assert not text or re.search(r"\A\S[\s\S]*[^\n]\n\Z|\A\S\n\Z", text), f"{file}: its ends"
 
 
-def test_it_mentions_no_option_that_was_not_chosen(variant: Variant) -> None:
+def test_a_variant_mentions_no_option_that_was_not_chosen(variant: Variant) -> None:
     for (question, answer), words in FOREIGN.items():
         if variant.answers[question] == answer:
             mentions = {file: words.findall(text) for file, text in variant.texts().items()}
@@ -383,7 +383,9 @@ def test_it_mentions_no_option_that_was_not_chosen(variant: Variant) -> None:
 
 
 @pytest.mark.parametrize("database", OPTIONS["database"])
-def test_plain_pip(copier: CopierFixture, short_path: Path, database: str) -> None:
+def test_a_service_starts_after_an_installation_with_pip(
+    copier: CopierFixture, short_path: Path, database: str
+) -> None:
     """The way without uv and without the packages for development."""
     service = copier.copy(short_path / f"pip-{database}", database=database).path
     run(UV, "venv", "--quiet", "--seed", cwd=service)
@@ -393,7 +395,9 @@ def test_plain_pip(copier: CopierFixture, short_path: Path, database: str) -> No
 
 
 @pytest.mark.parametrize("database", OPTIONS["database"])
-def test_uv_sync(copier: CopierFixture, short_path: Path, database: str) -> None:
+def test_a_service_starts_after_uv_sync(
+    copier: CopierFixture, short_path: Path, database: str
+) -> None:
     """The way with uv alone, as the message after the copy says."""
     service = copier.copy(short_path / f"uv-{database}", database=database).path
     run(UV, "run", "manage.py", "migrate", cwd=service)

@@ -36,7 +36,9 @@ class Mailbox(MessageHandler):
 
 
 @pytest.mark.parametrize("kind", OPTIONS["database"])
-def test_the_life_of_an_account(copier: CopierFixture, short_path: Path, kind: str) -> None:
+def test_an_account_can_be_used_from_registration_to_deletion(
+    copier: CopierFixture, short_path: Path, kind: str
+) -> None:
     service = installed(copier, short_path / f"walk-{kind}", database=kind)
     mailbox = Mailbox()
     smtp = Controller(mailbox, hostname="127.0.0.1", port=free_port())

@@ -140,7 +140,9 @@ def test_an_email_address_arrives_unharmed(template: Path, tmp_path: Path, email
 
 
 @pytest.mark.parametrize("version", RELEASES)
-def test_the_answers_of_a_release_stay(history: Path, tmp_path: Path, version: str) -> None:
+def test_an_update_keeps_the_answers_of_a_release(
+    history: Path, tmp_path: Path, version: str
+) -> None:
     answers = {
         "project_name": "Água & Cia: 100% #1",
         "project_slug": "null",

@@ -57,7 +57,7 @@ def test_a_charset_other_than_utf8_is_refused_before_anything_is_decoded(
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"'])
-def test_utf8_may_be_named(live_server: Server, charset: str) -> None:
+def test_a_body_may_name_utf8_as_its_charset(live_server: Server, charset: str) -> None:
     status, _text = live_server.request(LOGIN, f"{JSON}; charset={charset}", body=CREDENTIALS)
     assert status == 401
 
@@ -109,7 +109,7 @@ result = str(jwt)
 
 # https://github.com/rails/activerecord-session_store/issues/79
 # https://github.com/philgyford/pepysdiary/issues/603
-def test_a_nul_is_a_malformed_request(live_server: Server) -> None:
+def test_a_nul_character_is_refused_as_malformed(live_server: Server) -> None:
     for line, cookie in (
         ("GET /admin/", r'__Secure-sessionid="a\000b"'),
         ("GET /admin/", r'unknown="a\000b"'),
@@ -120,7 +120,7 @@ def test_a_nul_is_a_malformed_request(live_server: Server) -> None:
         assert (status, json.loads(text)["code"]) == (400, "parse_error")
 
 
-def test_odd_bytes_are_no_fault_of_the_server(live_server: Server, token: str) -> None:
+def test_invalid_bytes_cause_no_server_error(live_server: Server, token: str) -> None:
     for line, header in (
         ("GET /api/v1/users/?q=%ff%ed%a0%80", f"Authorization: Bearer {token}"),
         ("GET /api/v1/%ff%ed%a0%80/", "Accept-Language: \xff"),
@@ -137,7 +137,7 @@ def test_odd_bytes_are_no_fault_of_the_server(live_server: Server, token: str) -
 
 # https://github.com/digitalfabrik/integreat-cms/issues/2283
 @pytest.mark.parametrize("path", ["/api/v1/auth/login/", "/admin/login/"])
-def test_a_client_that_goes_away_within_its_body_is_no_error(
+def test_a_client_that_disconnects_within_its_body_causes_no_error(
     live_server: Server, path: str
 ) -> None:
     position = len(live_server.log())

@@ -95,11 +95,11 @@ def fail_every_call(server: Server, user: Account) -> None:
     check_lines(lines, [*user.secrets(), new, "961234567"])
 
 
-def test_a_fault_of_the_database_leaves_no_secret_in_the_log(live_server: Server) -> None:
+def test_a_database_error_leaves_no_secret_in_the_log(live_server: Server) -> None:
     fail_every_call(live_server, account(live_server.service))
 
 
-def test_a_fault_of_sqlite_leaves_no_secret_in_the_log(sqlite_server: Server) -> None:
+def test_an_error_of_sqlite_leaves_no_secret_in_the_log(sqlite_server: Server) -> None:
     fail_every_call(sqlite_server, account(sqlite_server.service))
 
 
@@ -134,7 +134,7 @@ except DataError as error:
     )
 
 
-def test_a_fault_of_a_websocket_leaves_no_secret_in_the_log(live_server: Server) -> None:
+def test_an_error_in_a_websocket_leaves_no_secret_in_the_log(live_server: Server) -> None:
     if live_server.name == "gunicorn":
         return  # it serves no WebSocket
     user = account(live_server.service)
@@ -160,7 +160,7 @@ def server_log_since(server: Server, before: int) -> str:
     return server.log()[before:]
 
 
-def test_a_fault_of_the_worker_leaves_no_secret_in_the_log(sqlite_server: Server) -> None:
+def test_an_error_of_the_worker_leaves_no_secret_in_the_log(sqlite_server: Server) -> None:
     user = account(sqlite_server.service)
     before = len(sqlite_server.log())
     with without_table(sqlite_server.service, "communication_email"):

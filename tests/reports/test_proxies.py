@@ -24,7 +24,7 @@ def prefixed(live_service: Service, request: pytest.FixtureRequest) -> Iterator[
 
 # https://github.com/benoitc/gunicorn/issues/2650
 @pytest.mark.parametrize("header", ["SCRIPT_NAME", "Script-Name", "Daphne-Root-Path"])
-def test_no_client_chooses_the_path_of_the_service(live_server: Server, header: str) -> None:
+def test_a_client_cannot_choose_the_path_of_the_service(live_server: Server, header: str) -> None:
     """Else a path that the proxy lets no one through to is reached by another name."""
     assert live_server.request(f"GET /svc{HEALTH}", f"{header}: /svc")[0] == 404
     status, text = live_server.request("GET /admin/login/", f"{header}: /svc")
@@ -33,7 +33,7 @@ def test_no_client_chooses_the_path_of_the_service(live_server: Server, header: 
 
 # https://github.com/abersheeran/a2wsgi/issues/62, https://github.com/benoitc/gunicorn/issues/2799
 @pytest.mark.parametrize("header", ["X_Forwarded_Proto: https", "X-Forwarded-Ssl: on"])
-def test_no_client_passes_for_a_proxy(live_server: Server, header: str) -> None:
+def test_a_client_cannot_pose_as_a_proxy(live_server: Server, header: str) -> None:
     request = (
         f"GET /api/v1/users/ HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\nConnection: close\r\n\r\n"
     )

@@ -72,7 +72,7 @@ def monorepo(history: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("from_where", ["services/api", "."])
-def test_the_printed_way_back_touches_the_folder_of_the_service_only(
+def test_the_printed_undo_command_changes_only_the_folder_of_the_service(
     monorepo: Path, from_where: str
 ) -> None:
     (monorepo / "web/a.txt").write_text("edited\n")
@@ -140,7 +140,7 @@ def test_the_documented_commands_bring_lf_to_an_older_clone(history: Path, tmp_p
     assert_same(windows, fresh(history, tmp_path / "fresh", like=windows))
 
 
-def test_no_script_needs_its_run_bit(history: Path, tmp_path: Path) -> None:
+def test_scripts_start_without_the_executable_bit(history: Path, tmp_path: Path) -> None:
     """As in a clone of what was committed with core.fileMode=false."""
     folder = tmp_path / "service"
     copier.run_copy(str(history), folder, data={"use_channels": False}, defaults=True, quiet=True)
