@@ -106,6 +106,9 @@ def values(live_service: Service) -> dict[str, str]:
         "CSRF_TRUSTED_ORIGINS": "https://api.example.com:8443",
         "SCRIPT_NAME": "/svc",
         "WEB_THREADS": "3",
+        "STOP_TIMEOUT": "20",
+        # No pause: start_server.sh then becomes the server.
+        "STOP_PAUSE": "0.0",
         "SECURE_SSL_REDIRECT": "false",
         "BIND": "::1",
         "PORT": str(free_port()),
