@@ -157,7 +157,7 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
             **{name: {"level": level} for name in OWN_LOGGERS},
             # The servers have configured these with handlers of their own.
             **{name: {"propagate": True} for name in ("gunicorn.error", "uvicorn")},
-            # At DEBUG it logs the headers of each WebSocket handshake, which contain the token.
+            # At DEBUG it logs the headers of handshakes, which contain tokens.
             "uvicorn.error": {"level": max(level, logging.INFO)},
             # django-structlog logs requests.
             **{

@@ -1,6 +1,6 @@
 """Exponential back-off with jitter.
 
-https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+https://en.wikipedia.org/wiki/Exponential_backoff
 """
 
 import random

@@ -280,8 +280,9 @@ def _validated_new_email(user: User, email: str, current_password: str) -> str |
 def _notify_email_change_requested(user: User) -> None:
     """Send the new address a link that confirms the change, and the old one a link that cancels it."""
     new_email = str(user.pending_email)
-    emails.confirm_new_email.queue(to=new_email, user_id=user.pk, new_email=new_email)
+    # First, so that it is sent before anyone can confirm the change: it would not be needed then.
     emails.new_email_requested.queue(to=user.email, new_email=new_email, **_event_values(user))
+    emails.confirm_new_email.queue(to=new_email, user_id=user.pk, new_email=new_email)
     logger.info("email_change_requested", user=user.pk)
 
 
