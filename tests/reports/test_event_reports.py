@@ -243,6 +243,6 @@ def test_events_can_be_in_a_separate_database(routed: Server, sqs: Sqs) -> None:
     message = {"obj_type": "greeting", "obj_data": {"event_id": second}, "obj_cmd": "put"}
     sqs("SendMessage", QueueUrl=inbound, MessageBody=json.dumps(message))
     assert service.manage("event_sync_consume", "--once") == "1 processed\n"
-    assert service.manage("event_sync_requeue", str(first)) == "1 to be sent again\n"
+    assert service.manage("event_sync_requeue", str(first)) == "1 requeued\n"
     assert service.manage("event_sync_relay", "--once") == "1 sent\n"
     assert service.manage("event_sync_prune", "--days", "0") == "2 deleted\n"

@@ -30,4 +30,4 @@ class Command(BaseCommand):
             else EventSync.objects.filter(pk__in=event_ids)
         )
         count = outbox.requeue(events)
-        self.stdout.write(f"{count} events will be sent again")
+        self.stdout.write(f"{count} requeued")

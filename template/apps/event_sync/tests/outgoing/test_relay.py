@@ -557,9 +557,9 @@ def test_requeue_sends_dead_or_chosen_events_again() -> None:
         store(2, state=State.DEAD, attempts=12),
         store(3, state=State.DEAD),
     )
-    assert run("event_sync_requeue", str(sent.pk), str(dead.pk)) == "2 events will be sent again\n"
+    assert run("event_sync_requeue", str(sent.pk), str(dead.pk)) == "2 requeued\n"
     assert states(sent, dead, other) == [State.PENDING, State.PENDING, State.DEAD]
-    assert run("event_sync_requeue", "--dead") == "1 events will be sent again\n"
+    assert run("event_sync_requeue", "--dead") == "1 requeued\n"
     assert outbox.claim(10) == [sent, dead, other]
 
 
