@@ -156,6 +156,8 @@ def test_scripts_start_without_the_executable_bit(history: Path, tmp_path: Path)
     for name in ("python", "gunicorn", "uvicorn"):
         (programs / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
         (programs / name).chmod(0o755)
+    # start_server.sh reads the settings with it.
+    (programs / "python").write_text("#!/bin/sh\necho timeout=25 pause=0\n")
     for dockerfile, server in {"Dockerfile": "gunicorn", "Dockerfile.local": "uvicorn"}.items():
         (line,) = re.findall(r"^ENTRYPOINT (.*)$", (service / dockerfile).read_text(), re.MULTILINE)
         entrypoint = [word.replace("/app", str(service)) for word in json.loads(line)]

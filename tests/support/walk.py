@@ -113,8 +113,8 @@ def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
     assert api("PATCH", user, {"email": "bia@example.com"}).status == 400
     new_address = {"email": "Bia@Example.com", "current_password": newer}
     assert api("PATCH", user, new_address).body["pending_email"] == "bia@example.com"
-    token = token_of(read_mail("bia@example.com"), "confirm_new_email")
     assert token_of(read_mail("ana@example.com"), "cancel_new_email")
+    token = token_of(read_mail("bia@example.com"), "confirm_new_email")
     assert api("POST", "auth/confirm_new_email/", {"token": token}).status == 200
     assert api("GET", "users/me/").status == 401
     assert read_mail("ana@example.com")
