@@ -48,7 +48,7 @@ class Mailboxes(MessageHandler):
 
     def read(self, to: str, number: int = 1) -> str:
         """Return the plain text of the recipient's e-mail of that number, once it has arrived."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(self.received[to]) < number:
             assert time.monotonic() < deadline, f"{to} has received {len(self.received[to])}"
             time.sleep(0.05)
