@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db import connection
 from rest_framework.request import Request
-from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.throttling import BaseThrottle, SimpleRateThrottle
 from rest_framework.views import APIView
 
 from common.email_addresses import normalise_email
@@ -98,7 +98,7 @@ class AddressThrottle(_ScopedThrottle):
     """Limit by network: an IPv4 address, or the /64 of an IPv6 address."""
 
     def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
-        yield f"{_scope(view)}-address", _network(self.get_ident(request))
+        yield f"{_scope(view)}-address", _network(request)
 
 
 class AccountThrottle(_ScopedThrottle):
@@ -113,7 +113,7 @@ class AccountThrottle(_ScopedThrottle):
             return
         scope = f"{_scope(view)}-account"
         if f"{scope}-network" in self.THROTTLE_RATES:
-            yield f"{scope}-network", f"{account}:{_network(self.get_ident(request))}"
+            yield f"{scope}-network", f"{account}:{_network(request)}"
         yield scope, account
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
@@ -122,19 +122,27 @@ class AccountThrottle(_ScopedThrottle):
         return account and hashlib.sha256(account.encode(errors="replace")).hexdigest()
 
 
+def client_address(request: Request) -> str | None:
+    """Return the IP address of the client, as far as ``NUM_PROXIES`` says."""
+    try:
+        ip = ip_address(_WITH_PORT.sub(r"\1\2", BaseThrottle().get_ident(request) or ""))
+    except ValueError:
+        return None
+    if isinstance(ip, IPv6Address):
+        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1. The zone of fe80::1%eth0 is ours.
+        return str(ip.ipv4_mapped or IPv6Address(int(ip)))
+    return str(ip)
+
+
 def _scope(view: APIView) -> str:
     return view.throttle_scope  # type: ignore[attr-defined, no-any-return]
 
 
-def _network(address: str | None) -> str:
-    try:
-        ip = ip_address(_WITH_PORT.sub(r"\1\2", address or ""))
-    except ValueError:
-        return "unknown"
-    if isinstance(ip, IPv6Address):
-        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1, which would all be in one /64.
-        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
-    return str(ip)
+def _network(request: Request) -> str:
+    address = client_address(request)
+    if address and ":" in address:
+        return str(IPv6Network((address, 64), strict=False))
+    return address or "unknown"
 
 
 def _account(request: Request) -> str | None:

@@ -19,8 +19,8 @@ from structlog import get_logger
 from api_core.env import BASE_DIR
 from api_core.logs import logging_config
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import confirm_email_token, issue_jwt
+from apps.user.tests.factories import make_token, make_user
+from apps.user.tokens import confirm_email_token
 from common.tracebacks import describe_error
 
 EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
@@ -109,7 +109,7 @@ def test_exceptions_are_given_to_the_log_as_they_are() -> None:
 def test_what_looks_like_a_secret_is_redacted(lines: Lines, user: User) -> None:
     secrets = [
         "https://app:hunter2@queue.example.com/",
-        issue_jwt(user).token,
+        make_token(user),
         confirm_email_token.issue(user).token,
         EMAIL,
         "joão@exämple.com",
