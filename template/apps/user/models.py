@@ -185,7 +185,7 @@ class Session(models.Model):
         _("last used at"), default=timezone.now, help_text=_("The last login or refresh.")
     )
     expires_at = models.DateTimeField(_("expires at"))
-    address = models.GenericIPAddressField(_("address"), null=True)
+    address = models.GenericIPAddressField(_("IP address"), null=True)
     user_agent = models.CharField(_("user agent"), max_length=255)
 
     objects = SessionQuerySet.as_manager()

@@ -153,6 +153,11 @@ class MessageSerializer(serializers.Serializer[Any]):
 
 
 class SessionSerializer(serializers.ModelSerializer[Session]):
+    """A session. ``address`` and ``user_agent`` are those of the last login or refresh.
+
+    ``current`` is true for the session of the token in the request.
+    """
+
     current = serializers.SerializerMethodField()
 
     class Meta:

@@ -91,10 +91,7 @@ class UserViewSet(
 class SessionViewSet(
     mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]
 ):
-    """Logins that have neither ended nor expired. ``current`` is the one of the token.
-
-    ``last_used_at``, ``address`` and ``user_agent`` are those of the last login or refresh.
-    """
+    """The sessions of the user, one for each login, the last used one first."""
 
     request: AuthenticatedRequest
     authentication_classes = [JWTAuthentication]

@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("expires_at", models.DateTimeField(verbose_name="expires at")),
-                ("address", models.GenericIPAddressField(null=True, verbose_name="address")),
+                ("address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
                 ("user_agent", models.CharField(max_length=255, verbose_name="user agent")),
                 (
                     "user",
