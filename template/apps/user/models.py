@@ -158,6 +158,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 class SessionQuerySet(models.QuerySet["Session"]):
     def live(self) -> "SessionQuerySet":
+        # The join leaves out sessions whose user has a new stamp.
         return self.filter(expires_at__gt=timezone.now(), user__is_active=True)
 
     def ended(self) -> "SessionQuerySet":
@@ -182,7 +183,7 @@ class Session(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     last_used_at = models.DateTimeField(
-        _("last used at"), default=timezone.now, help_text=_("The last login or refresh.")
+        _("last used at"), help_text=_("The last login or refresh.")
     )
     expires_at = models.DateTimeField(_("expires at"))
     address = models.GenericIPAddressField(_("IP address"), null=True)

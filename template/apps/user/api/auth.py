@@ -181,11 +181,17 @@ class ForgotPasswordView(AuthView):
         return Response({"message": _("Email sent successfully")})
 
 
-class ChangePasswordView(AuthView):
-    """Ends every session. The response contains the token of a new one."""
+class AuthenticatedView(AuthView):
+    """A view that needs a JWT."""
 
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]
+    throttle_classes = []
+
+
+class ChangePasswordView(AuthenticatedView):
+    """Ends every session. The response contains the token of a new one."""
+
     throttle_scope = "password"
     throttle_classes = [AccountThrottle]
 
@@ -199,16 +205,8 @@ class ChangePasswordView(AuthView):
         return session_response(request, user)
 
 
-class SessionView(AuthView):
-    """A view that needs a JWT and limits no attempts."""
-
-    authentication_classes = [JWTAuthentication]
-    permission_classes = [IsAuthenticated]
-    throttle_classes = []
-
-
-class RefreshView(SessionView):
-    """Exchanges a valid token for a newer one of the same session, until the session is 30 days old."""
+class RefreshView(AuthenticatedView):
+    """Exchanges a valid token for a newer one, up to the maximum age of the session."""
 
     @extend_schema(summary="Refresh the token", request=None, responses=AuthenticatedSerializer)
     def post(self, request: AuthenticatedRequest) -> Response:
@@ -216,7 +214,7 @@ class RefreshView(SessionView):
         return token_response(request.user, issue_jwt(session))
 
 
-class LogoutView(SessionView):
+class LogoutView(AuthenticatedView):
     """Ends the session of the token. Others continue."""
 
     @extend_schema(summary="Log out", request=None, responses={204: None})
@@ -225,7 +223,7 @@ class LogoutView(SessionView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class LogoutAllView(SessionView):
+class LogoutAllView(AuthenticatedView):
     """Ends every session of the user, also those of the admin site, and invalidates e-mailed links."""
 
     @extend_schema(summary="Log out everywhere", request=None, responses={204: None})

@@ -38,9 +38,7 @@ class Migration(migrations.Migration):
                 (
                     "last_used_at",
                     models.DateTimeField(
-                        default=django.utils.timezone.now,
-                        help_text="The last login or refresh.",
-                        verbose_name="last used at",
+                        help_text="The last login or refresh.", verbose_name="last used at"
                     ),
                 ),
                 ("expires_at", models.DateTimeField(verbose_name="expires at")),
