@@ -6,7 +6,7 @@ from apps.user.models import Session
 
 
 class Command(BaseCommand):
-    help = "Delete sessions of the API that have ended or expired. For cron."
+    help = "Delete sessions of the API that have ended or expired."
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
