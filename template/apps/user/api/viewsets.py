@@ -66,6 +66,8 @@ class UserViewSet(
     throttle_scope = "mail"
     queryset = User.objects.none()
     serializer_class = UserSerializer
+    pagination_class = None
+    filter_backends = []
     lookup_value_converter = "int"
 
     def get_queryset(self) -> QuerySet[User]:
@@ -84,19 +86,22 @@ class UserViewSet(
 
 
 @extend_schema_view(
-    list=extend_schema(summary="List the sessions of the user"),
+    list=extend_schema(
+        summary="List the sessions of the user", description="The last used one first."
+    ),
     destroy=extend_schema(summary="End a session of the user"),
 )
 @method_decorator(never_cache, name="dispatch")
 class SessionViewSet(
     mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]
 ):
-    """The sessions of the user, one for each login, the last used one first."""
+    """The sessions of the user, one for each login."""
 
     request: AuthenticatedRequest
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]
     pagination_class = None  # at most API_SESSIONS_PER_USER
+    filter_backends = []
     queryset = Session.objects.none()
     serializer_class = SessionSerializer
     lookup_value_converter = "uuid"
