@@ -588,3 +588,17 @@ def test_an_email_that_is_not_logged_is_deleted_once_it_is_sent(
     send_due_emails.call()
     assert len(mailoutbox) == 1
     assert not Email.objects.exists()
+
+
+def test_the_terminal_shows_an_email_as_people_read_it(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = "apps.communication.terminal.EmailBackend"
+    settings.MAILERS = {"default": {"BACKEND": backend}}
+    email = queue()
+    send_due_emails.call()
+    assert state_of(email) == State.SENT
+    printed = capsys.readouterr().out
+    for line in (f"From: {settings.DEFAULT_FROM_EMAIL}", "To: 0@example.com", "Subject: Hello Ana"):
+        assert f"\n{line}\n" in printed
+    assert "Look: <https://e.com/x>\n" in printed
