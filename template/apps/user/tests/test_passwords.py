@@ -48,12 +48,12 @@ class TestBounds:
         body = {"email": user.email, "password": password}
         assert api.post(f"{AUTH}/login/", body).status_code == 200
 
-    def test_a_longer_one_from_before_still_does(self, api: APIClient) -> None:
+    def test_a_longer_existing_password_still_logs_in(self, api: APIClient) -> None:
         user = make_user("x7" * 77)
         body = {"email": user.email, "password": "x7" * 77}
         assert api.post(f"{AUTH}/login/", body).status_code == 200
 
-    def test_the_admin_site_shows_them(self) -> None:
+    def test_the_admin_site_shows_the_bounds_of_passwords(self) -> None:
         with override("en"):
             assert password_validators_help_texts()[-1] == (
                 "Your password must contain at most 128 characters, not only spaces."

@@ -371,7 +371,7 @@ def test_a_current_password_is_not_read_without_bounds(user_api: APIClient) -> N
     assert (response.status_code, response.json()["current_password"]) == (400, [message])
 
 
-def test_tries_of_one_user_do_not_count_for_another(
+def test_attempts_of_one_user_do_not_count_for_another(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "password-account", "1/min")
