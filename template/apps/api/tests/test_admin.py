@@ -27,19 +27,19 @@ def changelist(model: type[Model]) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_list_and_search(admin_client: Client, model: type[Model]) -> None:
+def test_every_list_can_be_opened_and_searched(admin_client: Client, model: type[Model]) -> None:
     assert admin_client.get(page(model, "changelist"), {"q": "a"}).status_code == 200
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_add(admin_client: Client, model: type[Model]) -> None:
+def test_every_form_can_be_opened(admin_client: Client, model: type[Model]) -> None:
     allowed = admin.site._registry[model].has_add_permission(
         admin_client.get("/admin/").wsgi_request
     )
     assert admin_client.get(page(model, "add")).status_code == (200 if allowed else 403)
 
 
-def test_the_index_bears_the_name_of_the_service(admin_client: Client, settings: Settings) -> None:
+def test_the_index_shows_the_name_of_the_service(admin_client: Client, settings: Settings) -> None:
     index = admin_client.get("/admin/")
     assert index.context["site_header"] == settings.SERVICE_NAME
     assert index.context["site_url"] is None
@@ -84,7 +84,7 @@ def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: Reque
     assert all(validate_in_every_time_zone in field.validators for field in fields)
 
 
-def test_the_api_takes_no_date_with_a_time(client: Client) -> None:
+def test_the_api_accepts_no_date_with_a_time(client: Client) -> None:
     """One that does needs the same validator: see common.admin."""
     schemas = client.get("/api/schema/", {"format": "json"}).json()["components"]["schemas"]
     taken = [

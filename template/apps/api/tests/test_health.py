@@ -38,7 +38,7 @@ def check_nothing_else() -> State:
     raise AssertionError("No check must run after one that failed.")
 
 
-def test_readiness_ends_with_the_first_check_that_fails(
+def test_readiness_stops_at_the_first_check_that_fails(
     api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

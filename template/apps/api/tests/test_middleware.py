@@ -126,7 +126,7 @@ class TestCharacters:
         assert response.json()["code"] == "parse_error"
 
 
-def test_a_request_whose_client_left_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_continues_after_its_client_has_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """If it was cancelled, a thread that sends the response would wait for ever."""
 
     async def leave() -> None:
