@@ -40,7 +40,7 @@ PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.y
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-def test_linters_find_no_fault_in_any_pipeline(
+def test_linters_find_no_error_in_any_pipeline(
     template: Path, tmp_path: Path, provider: str
 ) -> None:
     """In any combination of the other answers."""

@@ -70,7 +70,7 @@ def test_the_slug_is_derived_from_the_name(ask: Any, name: str, slug: str) -> No
         ("pytest", "a package that the service installs"),
     ],
 )
-def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
+def test_an_invalid_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
     with pytest.raises(ValueError, match="project_slug.*" + fault):
         ask(project_slug=slug)
 
@@ -103,7 +103,7 @@ def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
         ("x" * 201, "characters; this has 201"),
     ],
 )
-def test_a_text_is_refused(ask: Any, question: str, text: str, fault: str) -> None:
+def test_an_invalid_text_is_refused(ask: Any, question: str, text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=f"{question}.*{fault}"):
         ask(**{question: text})
 
@@ -111,13 +111,13 @@ def test_a_text_is_refused(ask: Any, question: str, text: str, fault: str) -> No
 @pytest.mark.parametrize(
     "email", ["", "team", "team@example", "a b@example.com", 'a"@example.com', "a@example.com\n"]
 )
-def test_an_email_address_is_refused(ask: Any, email: str) -> None:
+def test_an_invalid_email_address_is_refused(ask: Any, email: str) -> None:
     with pytest.raises(ValueError, match=r"author_email.*such as team@example\.com"):
         ask(author_email=email)
 
 
 @pytest.mark.parametrize("zone", ["", "Brasília", "america/sao_paulo", "BRT", "../UTC", "GMT+3"])
-def test_a_time_zone_is_refused(ask: Any, zone: str) -> None:
+def test_an_invalid_time_zone_is_refused(ask: Any, zone: str) -> None:
     with pytest.raises(ValueError, match=r"time_zone.*such as America/Sao_Paulo"):
         ask(time_zone=zone)
 

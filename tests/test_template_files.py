@@ -15,7 +15,7 @@ EXCLUDE: list[str] = yaml.safe_load((ROOT / "copier.yml").read_text())["_exclude
 ROWS = [row for row in EXCLUDE if "{%" in row]
 
 
-def test_names_are_plain_and_legal_on_windows() -> None:
+def test_names_are_valid_on_windows() -> None:
     odd = re.compile(r'[<>:"|?*\\{}%\x00-\x1f]|[. ]$')
     reserved = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
     parts = {part for file in FILES for part in file.parts}

@@ -143,7 +143,7 @@ class Variant:
 
 
 @pytest.mark.parametrize("questions", list(combinations(OPTIONS, 2)), ids="-".join)
-def test_any_two_answers_meet_in_a_variant(questions: tuple[str, str]) -> None:
+def test_every_pair_of_answers_is_in_a_variant(questions: tuple[str, str]) -> None:
     met = [{question: variant[question] for question in questions} for variant in VARIANTS]
     for pair in combinations_of({question: OPTIONS[question] for question in questions}):
         assert pair in met
@@ -234,7 +234,7 @@ def test_production_names_what_it_refuses(variant: Variant, name: str, value: st
     assert_refused(variant, name, value)
 
 
-def test_production_refuses_an_smtp_login_in_clear(variant: Variant) -> None:
+def test_production_refuses_an_unencrypted_smtp_login(variant: Variant) -> None:
     assert_refused(variant, "EMAIL_PORT", "25", named="EMAIL_HOST_USER")
 
 

@@ -215,7 +215,7 @@ def wait_for_log(running: Stack, text: str) -> None:
     pytest.fail(f"the log does not contain {text}")
 
 
-def test_a_client_that_vanishes_causes_no_traceback(running: Stack) -> None:
+def test_a_client_that_disconnects_causes_no_traceback(running: Stack) -> None:
     user = running.user("gone")
     before = running.log().count("Traceback")
     connection = running.connect(NOTIFICATIONS, **bearer(user.token))
@@ -224,7 +224,7 @@ def test_a_client_that_vanishes_causes_no_traceback(running: Stack) -> None:
     assert running.log().count("Traceback") == before
 
 
-def test_an_unknown_path_is_refusal_code(running: Stack) -> None:
+def test_an_unknown_path_is_refused(running: Stack) -> None:
     with pytest.raises(InvalidStatus, match="HTTP 403"):
         running.connect("/ws/nothing/")
     assert "Traceback" not in running.log()

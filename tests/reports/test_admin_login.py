@@ -71,7 +71,7 @@ def test_the_old_password_cannot_be_guessed_without_limit(sqlite_server: Server)
 
 # https://github.com/django/django/pull/11385: whoever has change_user becomes a superuser.
 # https://github.com/fusionbox/django-authtools/issues/2: and sets the passwords of superusers.
-def test_staff_do_not_become_superusers(sqlite_server: Server) -> None:
+def test_staff_cannot_become_superusers(sqlite_server: Server) -> None:
     service = sqlite_server.service
     staff, root = make_user(service, is_staff=True), make_admin(service)
     service.shell(
@@ -97,7 +97,7 @@ def test_staff_do_not_become_superusers(sqlite_server: Server) -> None:
 
 # https://github.com/projectdiscovery/nuclei-templates/pull/13209: the admin of a site is not told of
 # a reset of the password.
-def test_the_owner_is_told_of_a_new_password(live_server: Server) -> None:
+def test_the_owner_is_notified_of_a_new_password(live_server: Server) -> None:
     service = live_server.service
     email, root = make_user(service), make_admin(service)
     site = logged_in(live_server, root)
@@ -129,7 +129,7 @@ def test_a_filter_out_of_range_leads_back_to_the_list(live_server: Server) -> No
 
 
 # https://github.com/ronaldgrn/django-link-shortener/issues/8: out of range in some time zones.
-def test_a_date_that_no_time_zone_can_show_is_refused(live_server: Server) -> None:
+def test_a_date_that_some_time_zones_cannot_show_is_refused(live_server: Server) -> None:
     service = live_server.service
     email = make_user(service)
     site = logged_in(live_server, make_admin(service))
@@ -140,7 +140,7 @@ def test_a_date_that_no_time_zone_can_show_is_refused(live_server: Server) -> No
     assert site.get("user/user/").status == 200
 
 
-def test_another_content_type_is_no_fault_of_the_service(live_server: Server) -> None:
+def test_another_content_type_causes_no_server_error(live_server: Server) -> None:
     site = AdminSite(live_server)
     site.log_in("nobody@example.com", "wrong")
     for content_type in ("application/json", "text/plain"):

@@ -125,17 +125,17 @@ def assert_unharmed(template: Path, folder: Path, answers: Answers) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
-def test_a_text_arrives_unharmed(template: Path, tmp_path: Path, text: str) -> None:
+def test_a_valid_text_is_not_changed(template: Path, tmp_path: Path, text: str) -> None:
     assert_unharmed(template, tmp_path, dict.fromkeys(TEXTS, text))
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_a_slug_arrives_unharmed(template: Path, tmp_path: Path, slug: str) -> None:
+def test_a_valid_slug_is_not_changed(template: Path, tmp_path: Path, slug: str) -> None:
     assert_unharmed(template, tmp_path, {"project_slug": slug})
 
 
 @pytest.mark.parametrize("email", EMAILS)
-def test_an_email_address_arrives_unharmed(template: Path, tmp_path: Path, email: str) -> None:
+def test_a_valid_email_address_is_not_changed(template: Path, tmp_path: Path, email: str) -> None:
     assert_unharmed(template, tmp_path, {"author_email": email})
 
 

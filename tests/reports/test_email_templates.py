@@ -70,7 +70,7 @@ def test_a_link_placeholder_is_not_sent_to_another_server(
     "style",
     ["display:none", "font-size:0px", "opacity:0", "height:0;overflow:hidden", "color:#fff"],
 )
-def test_hidden_text_is_shown(sqlite_service: Service, style: str) -> None:
+def test_text_that_a_style_hides_is_sent_visibly(sqlite_service: Service, style: str) -> None:
     html = f'<p style="{style}">hidden</p><a href="{{{{ reset_url }}}}">x</a>'
     rendered = render(sqlite_service, html)
     assert rendered["subject"] == "Ours"

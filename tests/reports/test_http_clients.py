@@ -57,7 +57,7 @@ def test_a_charset_other_than_utf8_is_refused_before_anything_is_decoded(
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"'])
-def test_a_body_may_name_utf8_as_its_charset(live_server: Server, charset: str) -> None:
+def test_utf8_is_accepted_as_a_charset(live_server: Server, charset: str) -> None:
     status, _text = live_server.request(LOGIN, f"{JSON}; charset={charset}", body=CREDENTIALS)
     assert status == 401
 
