@@ -465,7 +465,7 @@ class TestAddresses:
         assert "evil" not in body
 
 
-class TestCredentialsThatNobodyAskedFor:
+class TestUnneededCredentials:
     @pytest.mark.parametrize("header", ["Bearer junk", "Bearer", "Basic eA==", "Bearer a b"])
     def test_invalid_credentials_do_not_block_public_endpoints(
         self, api: APIClient, user: User, header: str
@@ -477,7 +477,7 @@ class TestCredentialsThatNobodyAskedFor:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestTogether:
+class TestSimultaneousRequests:
     """Two requests at the same moment."""
 
     @pytest.fixture(autouse=True)

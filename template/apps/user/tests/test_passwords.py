@@ -60,7 +60,7 @@ class TestBounds:
             )
 
 
-class TestTime:
+class TestLoginTime:
     """6.3.8. Counted, not timed: which hashers a failed login runs, and how often."""
 
     @pytest.fixture(autouse=True)

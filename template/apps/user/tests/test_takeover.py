@@ -211,7 +211,7 @@ ENDINGS = [
 ]
 
 
-class TestWhatEndsSessions:
+class TestEndOfSessions:
     """7.4.1 to 7.4.3, 7.4.5"""
 
     @pytest.mark.parametrize("end", ENDINGS)
