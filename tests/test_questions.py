@@ -1,4 +1,4 @@
-"""What the questions take, refuse and derive, and what Copier says at the end."""
+"""Accepted and refused answers, derived defaults, and the messages of Copier."""
 
 from itertools import count
 from pathlib import Path
@@ -36,7 +36,7 @@ def ask(template: Path, tmp_path: Path) -> Any:
         ("R&D – Team #1", "r-d-team-1"),
         ("Billing   / Invoices.", "billing-invoices"),
         ("日本 API", "api"),
-        # What would not pass gets a name that does.
+        # A name without a valid slug gets one.
         ("日本", "my-service"),
         ("3D Models", "my-3d-models"),
         ("Django", "my-django"),
@@ -179,7 +179,7 @@ def test_each_copy_has_a_strong_secret_of_its_own(template: Path, tmp_path: Path
     for value in secrets:
         assert len(value) == 64
         assert value.isalnum()
-        # 64 letters out of 62 hold 40 different ones on average, and hardly ever fewer than 25.
+        # 64 of 62 possible letters: 40 different ones on average, hardly ever fewer than 25.
         assert len(set(value)) >= 25
 
 

@@ -1,4 +1,4 @@
-"""Ways from a stolen token, an open browser or a typing error to somebody else's account."""
+"""Takeovers of an account with a stolen token, an open browser or a mistyped address."""
 
 import re
 import statistics

@@ -1,4 +1,4 @@
-"""Addresses as people, browsers and mail servers spell them."""
+"""Different spellings of e-mail addresses."""
 
 from itertools import count
 

@@ -1,4 +1,4 @@
-"""Texts of e-mails that an administrator writes."""
+"""E-mail texts that administrators write."""
 
 import pytest
 from support.admin_site import AdminSite
@@ -6,7 +6,7 @@ from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 
-PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests make
+PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests create
 EDITOR = "editor@example.com"
 
 
@@ -28,7 +28,7 @@ def text(html: str, **fields: str) -> dict[str, str]:
 
 
 def render(service: Service, html: str) -> dict[str, str]:
-    """Store a text without the checks of the form, as an older release did, and render it."""
+    """Store a text without the form's validation, as an older release did, and render it."""
     rendered: dict[str, str] = service.shell(
         "from apps.communication.kinds import get_kind\n"
         "from apps.communication.models import EmailTemplate\n"
@@ -44,7 +44,7 @@ def render(service: Service, html: str) -> dict[str, str]:
     return rendered
 
 
-# https://github.com/janavipandole/Cara/issues/6159: the token of a reset reaches another server.
+# https://github.com/janavipandole/Cara/issues/6159: a reset token is sent to another server.
 @pytest.mark.parametrize(
     "html",
     [

@@ -1,4 +1,4 @@
-"""HTTP as other people's clients speak it."""
+"""Requests of other HTTP clients."""
 
 import json
 import socket
@@ -152,7 +152,7 @@ Content-Type: application/{"json" if "api" in path else "x-www-form-urlencoded"}
         for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):
             with socket.create_connection(("127.0.0.1", live_server.port)) as connection:
                 connection.sendall(f"{head}{length}".replace("\n", "\r\n").encode() + b"csrf=")
-                # The service is waiting for the rest by now; the first of the two resets.
+                # The service waits for the rest of the body. The first connection ends with a reset.
                 time.sleep(0.1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Rate limits that other projects' users found a way around, or were locked out by."""
+"""Rate limits that were bypassed or locked users out in other projects."""
 
 import secrets
 from collections import Counter
