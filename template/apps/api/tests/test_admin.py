@@ -1,4 +1,4 @@
-"""Every page of the admin opens, also those that an app adds tomorrow."""
+"""Every page of the admin site opens, including those of apps that are added later."""
 
 import pytest
 from django.contrib import admin
@@ -12,7 +12,7 @@ from apps.user.models import User
 from common.admin import SafeInputMixin, validate_in_every_time_zone
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-# Not those of packages.
+# Without the pages of packages.
 OWN_MODELS = [model for model in MODELS if isinstance(admin.site._registry[model], SafeInputMixin)]
 
 pytestmark = pytest.mark.django_db
@@ -85,7 +85,7 @@ def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: Reque
 
 
 def test_the_api_accepts_no_date_with_a_time(client: Client) -> None:
-    """One that does needs the same validator: see common.admin."""
+    """A field with one needs the validator in common.admin."""
     schemas = client.get("/api/schema/", {"format": "json"}).json()["components"]["schemas"]
     taken = [
         f"{name}.{field}"

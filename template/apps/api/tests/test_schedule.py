@@ -31,7 +31,9 @@ def test_every_command_of_the_schedule_runs(
     caplog.set_level("INFO")
     run_due_jobs()
     lines = [record.msg for record in ours(caplog)]
-    finished = {line["command"]: line["output"] for line in lines if line["event"] == "job_finished"}
+    finished = {
+        line["command"]: line["output"] for line in lines if line["event"] == "job_finished"
+    }
     assert finished.keys() == settings.SCHEDULE.keys()
     assert finished["prune_emails"] == "0 deleted"
 

@@ -118,9 +118,7 @@ def test_the_database_refuses_a_second_account(user: User) -> None:
 
 
 @pytest.mark.parametrize("address", ["root@localhost", "al\u0131@example.com"])
-def test_an_account_with_an_older_invalid_address_logs_in(
-    api: APIClient, address: str
-) -> None:
+def test_an_account_with_an_older_invalid_address_logs_in(api: APIClient, address: str) -> None:
     make_user(email=address)
     body = {"email": address, "password": PASSWORD}
     assert api.post(f"{AUTH}/login/", body).status_code == 200

@@ -59,7 +59,7 @@ def is_throttled(response: Any) -> bool:
 
 
 def profile(user: User, **fields: str) -> dict[str, str]:
-    """Return what the form of a user posts, as it is stored unless given."""
+    """Return the data of a user's form, with the stored values by default."""
     stored = {
         "email": user.email,
         "first_name": user.first_name,
@@ -325,7 +325,7 @@ class TestSessions:
 
 
 class TestPrivileges:
-    """8.2.1, 8.2.3, 8.3.1: only superusers give privileges, or take over who has them."""
+    """8.2.1, 8.2.3, 8.3.1: only superusers can grant privileges or change users who have them."""
 
     @pytest.fixture
     def staff(self) -> Client:
@@ -423,7 +423,7 @@ class TestPrivileges:
 
 
 class TestTheLastSuperuser:
-    """A service without a superuser has no one left who could add one in the admin site."""
+    """Without a superuser, no one could add one in the admin site."""
 
     @pytest.fixture(autouse=True)
     def banned_superuser(self) -> User:

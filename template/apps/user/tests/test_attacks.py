@@ -1,4 +1,4 @@
-"""What must not work. The ids are those of OWASP ASVS 5.0; docs tell the reasons."""
+"""Attacks that must fail. The ids are those of OWASP ASVS 5.0."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -176,7 +176,7 @@ class TestJwt:
 
 
 class TestAccountsStaySecret:
-    """6.3.8: the same answer for known and unknown accounts."""
+    """6.3.8: the same response for known and unknown accounts."""
 
     @pytest.mark.parametrize("path", ["forgot_password", "resend_confirmation"])
     def test_known_and_unknown_addresses_get_the_same_response(
@@ -203,7 +203,7 @@ class TestAccountsStaySecret:
     def test_an_unknown_account_is_hashed_too(
         self, api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Counted, not timed: one run of the hasher for each login, whoever tries."""
+        """Counts runs of the hasher instead of measuring time: one for each login."""
         hashed: list[str] = []
 
         def counting(password: str, *args: Any, **kwargs: Any) -> str:
@@ -220,7 +220,7 @@ class TestAccountsStaySecret:
     ) -> None:
         make_user(email="new@example.com", email_confirmed_at=None)
         settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-        api.post(f"{AUTH}/{path}/", {"email": "first@example.com"})  # makes the address's counter
+        api.post(f"{AUTH}/{path}/", {"email": "first@example.com"})  # creates the counter
         queries = []
         for email in (user.email, "new@example.com", "nobody@example.com"):
             with CaptureQueriesContext(connection) as captured:
@@ -253,7 +253,7 @@ class TestThrottles:
         monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "5/min")
 
     def tries(self, api: APIClient, count: int, *, vary: str = "", **extra: Any) -> list[int]:
-        """Log in with a wrong password; ``vary`` gives each try an account or address of its own."""
+        """Log in with a wrong password; ``vary`` changes the account or address."""
         codes = []
         for number in range(count):
             email = f"{number if vary == 'email' else 'ana'}@example.com"
@@ -293,9 +293,9 @@ class TestThrottles:
     @pytest.mark.parametrize(
         "header",
         [
-            # The client writes the left part, the proxy adds the right one.
+            # The client controls the left part, and the proxy adds the right one.
             "10.0.0.{number}, 192.0.2.{customer}",
-            # Some proxies add the port as well, which is another one for each connection.
+            # Some proxies add the port as well, which differs for each connection.
             "192.0.2.{customer}:500{number}",
             "[2001:db8:{customer}::1]:500{number}",
         ],
@@ -360,7 +360,7 @@ class TestThrottles:
     def test_registrations_of_one_address_are_limited(
         self, api: APIClient, user: User, delivered: Delivered
     ) -> None:
-        """Each sends its owner an e-mail."""
+        """Each sends an e-mail to the owner."""
         body = registration(email=user.email)
         codes = [
             api.post(f"{AUTH}/register/", body, REMOTE_ADDR=f"192.0.2.{number}").status_code
@@ -372,7 +372,7 @@ class TestThrottles:
     def test_changes_of_the_address_are_limited(
         self, user_api: APIClient, user: User, delivered: Delivered
     ) -> None:
-        """Each sends an e-mail to anyone, or tells that an address has an account."""
+        """Each sends an e-mail to any address, or reveals that it has an account."""
         own = f"/api/v1/users/{user.pk}/"
         codes = [
             change(
@@ -393,7 +393,7 @@ class TestThrottles:
 
 
 class TestLog:
-    """16.3.1, 16.2.5: what happened and to whom, and no secret."""
+    """16.3.1, 16.2.5: the event and the user, but no secret."""
 
     @pytest.fixture
     def events(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
@@ -478,7 +478,7 @@ class TestUnneededCredentials:
 
 @pytest.mark.django_db(transaction=True)
 class TestSimultaneousRequests:
-    """Two requests at the same moment."""
+    """Two simultaneous requests."""
 
     @pytest.fixture(autouse=True)
     def no_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,9 @@ def test_registration_rejects_invalid_fields(api: APIClient, field: str, value: 
     assert not User.objects.exists()
 
 
-def test_a_forgotten_password_can_be_reset(api: APIClient, user: User, delivered: Delivered) -> None:
+def test_a_forgotten_password_can_be_reset(
+    api: APIClient, user: User, delivered: Delivered
+) -> None:
     response = api.post(f"{AUTH}/forgot_password/", {"email": user.email})
     assert response.status_code == 200
     assert set(response.json()) == {"message"}

@@ -1,4 +1,4 @@
-"""The bounds of passwords, and the time that checking one takes. The ids are those of OWASP ASVS 5.0."""
+"""The bounds of passwords, and the time of a failed login. The ids are those of OWASP ASVS 5.0."""
 
 from collections import Counter
 from typing import Any
@@ -61,7 +61,7 @@ class TestBounds:
 
 
 class TestLoginTime:
-    """6.3.8. Counted, not timed: which hashers a failed login runs, and how often."""
+    """6.3.8. Counts the runs of each hasher instead of measuring time."""
 
     @pytest.fixture(autouse=True)
     def hashers(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ class TestLoginTime:
 
     @pytest.fixture
     def work(self, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-        """The iterations of PBKDF2 and the passes of Argon2 so far."""
+        """The iterations of PBKDF2 and the passes of Argon2 since the start of the test."""
         done: Counter[str] = Counter()
         pbkdf2, argon2 = PBKDF2PasswordHasher.encode, Argon2PasswordHasher.encode
         verify = Argon2PasswordHasher.verify

@@ -1,4 +1,4 @@
-"""A stolen token must not become a stolen account. The ids are those of OWASP ASVS 5.0."""
+"""A stolen token must not be enough to take over an account. The ids are those of OWASP ASVS 5.0."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -111,7 +111,7 @@ class TestChangeOfTheAddress:
     def test_confirming_a_new_address_returns_no_account_and_ends_its_sessions(
         self, user_api: APIClient, api: APIClient, user: User, delivered: Delivered
     ) -> None:
-        """A mistyped address is a stranger's."""
+        """A mistyped address belongs to a stranger."""
         change_address(user_api, user, current_password=PASSWORD)
         response = api.post(f"{AUTH}/confirm_new_email/", {"token": token_in(delivered()[1])})
         assert (response.status_code, list(response.json())) == (200, ["message"])
@@ -317,7 +317,7 @@ class TestDeletion:
 
 
 class TestForgottenPassword:
-    """6.4.3, 14.2.7: a request is stored before it is answered, and strangers' addresses never."""
+    """6.4.3, 14.2.7: the e-mail is stored before the response, and unknown addresses never are."""
 
     @pytest.mark.parametrize("path", ["forgot_password", "resend_confirmation"])
     def test_a_request_for_an_email_needs_no_task_of_its_own(

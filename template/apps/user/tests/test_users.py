@@ -28,7 +28,7 @@ def test_a_new_database_has_no_account() -> None:
 
 
 def test_every_field_of_the_model_is_on_one_list() -> None:
-    """A new field must be made readable, writable or secret on purpose."""
+    """A new field must be declared readable, writable or secret."""
     fields = {field.name for field in (*User._meta.fields, *User._meta.many_to_many)}
     listed = [*NEVER_SHOWN, *READ_ONLY, *PROFILE, *ACCESS]
     assert sorted(listed) == sorted(fields)
