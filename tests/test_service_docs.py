@@ -96,6 +96,7 @@ def test_the_how_tos_of_contributing_work(service: Path) -> None:
     text = (service / "CONTRIBUTING.md").read_text()
     add_a_field(service, section(text, "Add a field to the user"))
     add_an_app(service, text)
+    service_docs.write(service, files(section(text, "Change an endpoint for version 2")))
     add_a_setting(service, section(text, "Add a setting"))
     service_docs.write(service, files(section(text, "Send an e-mail")))
     service_docs.write(service, files(section(text, "Run a task in the background")))
