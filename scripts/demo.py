@@ -79,7 +79,7 @@ def free_port(first: int) -> int:
 
 
 def responds(server: "subprocess.Popen[bytes]", url: str, seconds: int = 60) -> bool:
-    """Wait until the server responds with 200, exits, or the time is over."""
+    """Wait until the server responds with 200, exits, or a time-out has passed."""
     deadline = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < deadline:
         try:

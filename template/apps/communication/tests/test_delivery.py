@@ -230,7 +230,7 @@ def test_the_command_prints_the_number_of_emails(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "1 sent\nnothing due\n"
 
 
-# Failing and trying again
+# Failures and retries
 
 
 def test_no_email_is_lost_in_an_outage_of_two_days(
@@ -456,7 +456,7 @@ def test_no_transaction_is_open_during_smtp(
     monkeypatch.setattr(
         EmailBackend, "send_messages", lambda *args: seen.append(connection.in_atomic_block)
     )
-    queue()  # Sent at once: there is no transaction to wait for.
+    queue()  # Sent immediately, because there is no transaction.
     assert seen == [False]
 
 
@@ -490,7 +490,7 @@ def test_many_workers_send_each_email_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(Email.objects.values_list("state", "attempts")) == {(State.SENT, 1)}
 
 
-# Again
+# Sending again
 
 
 def test_a_failed_email_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
