@@ -8,7 +8,7 @@ from django.db import transaction
 
 from apps.event_sync.outgoing import outbox
 from apps.event_sync.outgoing.messages import MAX_BATCH, build_message, pack
-from apps.event_sync.outgoing.outage import Outage
+from apps.event_sync.outage import Outage
 from apps.event_sync.outgoing.retry import WEB_PAUSE, results_of
 from apps.event_sync.outgoing.sending import send_batch
 from common.sqs.sqs_sync import is_fifo, sqs_client

@@ -24,7 +24,7 @@ from apps.event_sync.outgoing.messages import (
     pack,
     pack_in_order,
 )
-from apps.event_sync.outgoing.outage import Outage
+from apps.event_sync.outage import Outage
 from apps.event_sync.outgoing.outbox import Failed, Sent
 from apps.event_sync.outgoing.retry import FIRST_PAUSE, LONGEST_PAUSE, results_of
 from apps.event_sync.outgoing.sending import Answer, send_batch
