@@ -70,14 +70,11 @@ class SqSManager:
     """Sends messages to the queue ``settings.SQS_QUEUE_URL``."""
 
     @staticmethod
-    def send(
-        msg: dict[str, Any], *, group: str = "default", deduplication_id: str | None = None
-    ) -> str:
+    def send(msg: dict[str, Any]) -> str:
         """Send one message as JSON, and return its id in SQS.
 
-        Use ``ProducerMsg`` for events, which are not lost if SQS is not available. For FIFO queues,
-        messages of one ``group`` stay in order, and SQS drops a message that has the
-        ``deduplication_id`` (default: SHA-256 of the body) of one from the last five minutes. Raises
+        Use ``ProducerMsg`` for events, which are not lost if SQS is not available. A FIFO queue keeps
+        these messages in order, and drops one that it received in the last five minutes. Raises
         ``NotAcknowledgedError``, and botocore's ``ClientError`` and ``BotoCoreError``.
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
         """
@@ -85,10 +82,8 @@ class SqSManager:
         body = json.dumps(msg, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
         arguments: dict[str, Any] = {}
         if is_fifo(queue_url):
-            arguments["MessageGroupId"] = group
-            arguments["MessageDeduplicationId"] = (
-                deduplication_id or hashlib.sha256(body.encode()).hexdigest()
-            )
+            arguments["MessageGroupId"] = "default"
+            arguments["MessageDeduplicationId"] = hashlib.sha256(body.encode()).hexdigest()
         answer = sqs_client(queue_url).send_message(
             QueueUrl=queue_url, MessageBody=body, **arguments
         )

@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -37,7 +37,7 @@ LONG_POLL = 5
 
 MAX_BATCH = 10
 
-type Outcome = Literal["processed", "refused", "failed", "released"]
+type Outcome = Literal["processed", "refused", "failed"]
 
 
 def read_body(body: str) -> ConsumerMsg:
@@ -81,24 +81,28 @@ class Consumer:
         return outcomes
 
     def handle(self, messages: list["MessageTypeDef"]) -> Counter[Outcome]:
-        """Process the messages of one request, and return their outcomes.
+        """Process the messages of one request until the process is to stop, and return their outcomes.
 
-        "refused" messages can never be processed, "failed" ones are retried, and "released" ones
-        were not looked at and can be received again at once.
+        "refused" messages can never be processed, and "failed" ones are retried.
         """
-        if not messages:
-            return Counter()
-        outcomes = [self._process(message) for message in messages]
-        by_outcome: dict[Outcome, list[MessageTypeDef]] = defaultdict(list)
-        for message, outcome in zip(messages, outcomes, strict=True):
-            by_outcome[outcome].append(message)
-        self._delete(by_outcome["processed"])
-        self._release(by_outcome["released"])
-        if "failed" in outcomes:
+        outcomes: Counter[Outcome] = Counter()
+        processed = []
+        for message in messages:
+            if self._stop.requested:
+                break
+            with bound_contextvars(message_id=message.get("MessageId")):
+                outcome = _process(message)
+            outcomes[outcome] += 1
+            if outcome == "processed":
+                processed.append(message)
+        if processed:
+            self._delete(processed)
+        if outcomes["failed"]:
             self._await_database()
+        if messages:
+            logger.info("event_sync_messages_handled", outcomes=dict(outcomes))
         close_old_connections()
-        logger.info("event_sync_messages_handled", outcomes=dict(Counter(outcomes)))
-        return Counter(outcomes)
+        return outcomes
 
     def _receive(self) -> list["MessageTypeDef"]:
         """Wait for messages. Return none if none arrive in time or SQS is not available."""
@@ -115,51 +119,19 @@ class Consumer:
         self._outage.end()
         return answer.get("Messages", [])
 
-    def _process(self, message: "MessageTypeDef") -> Outcome:
-        """Process one message. Whatever is wrong with it must not stop the others."""
-        if self._stop.requested:
-            return "released"
-        with bound_contextvars(message_id=message.get("MessageId")):
-            try:
-                read_body(message.get("Body", "")).handle_msg_sync()
-            except HandlerFailedError:
-                return "failed"
-            except APIException as error:
-                logger.warning("event_sync_message_refused", reason=error.get_codes())
-                return "refused"
-            except Exception:
-                logger.exception("event_sync_message_failed")
-                return "failed"
-        return "processed"
-
     def _delete(self, messages: list["MessageTypeDef"]) -> None:
         """Delete messages. One that stays is received again, without effect."""
-        self._request("delete_message_batch", messages)
-
-    def _release(self, messages: list["MessageTypeDef"]) -> None:
-        """Let other consumers receive messages at once."""
-        self._request("change_message_visibility_batch", messages, VisibilityTimeout=0)
-
-    def _request(
-        self,
-        operation: Literal["delete_message_batch", "change_message_visibility_batch"],
-        messages: list["MessageTypeDef"],
-        **values: int,
-    ) -> None:
-        if not messages:
-            return
-        entries = [
-            {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"], **values}
+        entries: Any = [
+            {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
             for number, message in enumerate(messages)
         ]
-        call: Any = getattr(self._client, operation)
         try:
-            failures = call(QueueUrl=self._queue_url, Entries=entries).get("Failed", [])
+            answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
         except (BotoCoreError, ClientError) as error:
-            failures = describe_error(error)
-        if failures:
-            # They are received again after the visibility timeout.
-            logger.warning("event_sync_request_failed", operation=operation, failures=failures)
+            logger.warning("event_sync_messages_not_deleted", error=error)
+        else:
+            if "Failed" in answer:
+                logger.warning("event_sync_messages_not_deleted", failures=answer["Failed"])
 
     def _await_database(self) -> None:
         """Wait until the database is available again.
@@ -172,3 +144,18 @@ class Consumer:
             self._database_outage.begin("not available")
             self._stop.sleep(self._database_outage.remaining())
         self._database_outage.end()
+
+
+def _process(message: "MessageTypeDef") -> Outcome:
+    """Process one message. Whatever is wrong with it must not stop the others."""
+    try:
+        read_body(message.get("Body", "")).handle_msg_sync()
+    except HandlerFailedError:
+        return "failed"
+    except APIException as error:
+        logger.warning("event_sync_message_refused", reason=error.get_codes())
+        return "refused"
+    except Exception:
+        logger.exception("event_sync_message_failed")
+        return "failed"
+    return "processed"
