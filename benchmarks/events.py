@@ -40,8 +40,8 @@ from apps.event_sync.outgoing import outbox
 from apps.event_sync.outgoing.messages import envelope
 from apps.event_sync.outgoing.relay import Relay
 from apps.event_sync.outgoing.sending import Answer
-from apps.event_sync.stopping import Stop
 from common.sqs.sqs_sync import create_client, sqs_client
+from common.stopping import Stop
 from django.conf import settings
 from django.db import transaction
 from django.test.utils import get_runner

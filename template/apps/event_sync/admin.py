@@ -1,5 +1,6 @@
 from typing import override
 
+from common.admin import SafeInputMixin
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -9,7 +10,6 @@ from django.utils.translation import ngettext
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
-from common.admin import SafeInputMixin
 
 
 @admin.register(EventSync)

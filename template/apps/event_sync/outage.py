@@ -1,8 +1,7 @@
 import time
 
-from structlog import get_logger
-
 from common.backoff import backoff
+from structlog import get_logger
 
 logger = get_logger(__name__)
 

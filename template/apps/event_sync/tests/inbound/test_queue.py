@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop, stop_on_signals
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, close_old_connections, connection
 from pytest_django import Settings
@@ -22,12 +24,10 @@ from apps.event_sync.inbound.queue import Consumer, read_body
 from apps.event_sync.management.commands import event_sync_consume
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
-from apps.event_sync.stopping import Stop, stop_on_signals
 from apps.event_sync.tests.inbound.helpers import confirmation, handled_by, make_event, refresh
 from apps.event_sync.tests.outgoing.helpers import Network
 from apps.user.models import User
 from apps.user.tests.factories import make_user
-from common.sqs.sqs_sync import sqs_client
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sqs")]
 

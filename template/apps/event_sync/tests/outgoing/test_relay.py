@@ -13,6 +13,8 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.db.models import F
@@ -23,7 +25,6 @@ from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox, relay, sending
 from apps.event_sync.outgoing.relay import Relay
 from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
-from apps.event_sync.stopping import Stop
 from apps.event_sync.tests.outgoing.helpers import (
     PATIENCE,
     Fault,
@@ -33,7 +34,6 @@ from apps.event_sync.tests.outgoing.helpers import (
     states,
     store,
 )
-from common.sqs.sqs_sync import sqs_client
 
 pytestmark = pytest.mark.django_db
 
