@@ -1,6 +1,5 @@
 from typing import override
 
-from common.admin import SafeInputMixin
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -10,6 +9,7 @@ from django.utils.translation import ngettext
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
+from common.admin import SafeInputMixin
 
 
 @admin.register(EventSync)

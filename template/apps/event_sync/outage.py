@@ -1,7 +1,8 @@
 import time
 
-from common.backoff import backoff
 from structlog import get_logger
+
+from common.backoff import backoff
 
 logger = get_logger(__name__)
 

@@ -2,8 +2,6 @@
 
 from typing import NoReturn
 
-from common.drf.throttling import AddressThrottle
-from common.sqs.sqs_permission import IsSqsAuthenticated, SqsAuthentication
 from django.db import transaction
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -15,6 +13,8 @@ from rest_framework.views import APIView
 from structlog import get_logger
 
 from apps.event_sync.api.serializers import ConfirmationSerializer, ConfirmedSerializer
+from common.drf.throttling import AddressThrottle
+from common.sqs.sqs_permission import IsSqsAuthenticated, SqsAuthentication
 
 logger = get_logger(__name__)
 

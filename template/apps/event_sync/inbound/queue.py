@@ -12,10 +12,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
-from common.drf.health import check_database
-from common.sqs.sqs_sync import is_fifo, sqs_client
-from common.stopping import Stop
-from common.tracebacks import describe_error
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, router
 from rest_framework.exceptions import APIException, ValidationError
 from structlog import get_logger
@@ -26,6 +22,10 @@ from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
 from apps.event_sync.outage import Outage
+from common.drf.health import check_database
+from common.sqs.sqs_sync import is_fifo, sqs_client
+from common.stopping import Stop
+from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef

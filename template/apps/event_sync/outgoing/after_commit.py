@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 
-from common.sqs.sqs_sync import is_fifo, sqs_client
 from django.conf import settings
 from django.db import transaction
 
@@ -11,6 +10,7 @@ from apps.event_sync.outage import Outage
 from apps.event_sync.outgoing import outbox
 from apps.event_sync.outgoing.messages import MAX_BATCH, build_message, pack
 from apps.event_sync.outgoing.sending import send_batch
+from common.sqs.sqs_sync import is_fifo, sqs_client
 
 # Seconds that a web request waits for SQS at most.
 CONNECT_TIMEOUT = 1

@@ -11,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from common.sqs.sqs_sync import is_fifo, sqs_client
-from common.stopping import Stop
-from common.tracebacks import describe_error
 from django.db import Error as DatabaseError
 from structlog import get_logger
 
@@ -28,6 +25,9 @@ from apps.event_sync.outgoing.messages import (
     pack_in_order,
 )
 from apps.event_sync.outgoing.sending import Answer, send_batch
+from common.sqs.sqs_sync import is_fifo, sqs_client
+from common.stopping import Stop
+from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-from common.backoff import backoff
 from django.db.models import Value
 from django.db.models.functions import Concat, Now
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.sending import Answer
+from common.backoff import backoff
 
 # Refusals until an event is dead. The waits between them double from 10 seconds to an hour:
 # about 5 hours in all, in which someone may fix the cause.

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from common.sqs.sqs_sync import is_fifo
-from common.tracebacks import describe_error
 from structlog import get_logger
 
 from apps.event_sync.outgoing.messages import Message
+from common.sqs.sqs_sync import is_fifo
+from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from common.drf.health import State
 from django.db import DatabaseError
 from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
 from django.db.models.functions import Now
 from structlog import get_logger
 
 from apps.event_sync.models import EventSync
+from common.drf.health import State
 
 logger = get_logger(__name__)
 

@@ -3,13 +3,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from common.sqs.sqs_sync import create_client, sqs_client
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import sqs_backends
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from apps.event_sync.outgoing.after_commit import outage
 from apps.event_sync.tests.outgoing.helpers import Network, network
+from common.sqs.sqs_sync import create_client, sqs_client
 
 
 @pytest.fixture

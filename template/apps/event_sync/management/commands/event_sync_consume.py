@@ -1,11 +1,11 @@
 from argparse import ArgumentParser
 from typing import Any, override
 
-from common.stopping import stop_on_signals
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.event_sync.inbound.queue import LONG_POLL, Consumer
+from common.stopping import stop_on_signals
 
 
 class Command(BaseCommand):

@@ -1,13 +1,13 @@
 from argparse import ArgumentParser
 from typing import Any, override
 
-from common.sqs.sqs_sync import MAX_CONNECTIONS
-from common.stopping import stop_on_signals
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from structlog import get_logger
 
 from apps.event_sync.outgoing.relay import Relay
+from common.sqs.sqs_sync import MAX_CONNECTIONS
+from common.stopping import stop_on_signals
 
 logger = get_logger(__name__)
 

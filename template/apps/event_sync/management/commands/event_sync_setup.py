@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, override
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from common.sqs.sqs_sync import is_fifo, sqs_client
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.event_sync.outgoing.messages import MAX_BYTES
+from common.sqs.sqs_sync import is_fifo, sqs_client
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

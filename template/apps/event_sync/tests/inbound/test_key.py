@@ -3,13 +3,14 @@
 import hmac
 
 import pytest
-from common.sqs.app_keys import strong_app_keys
-from common.sqs.sqs_permission import IsSqsAuthenticated
 from environs import ValidationError
 from pytest_django import Settings
 from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
+
+from common.sqs.app_keys import strong_app_keys
+from common.sqs.sqs_permission import IsSqsAuthenticated
 
 URL = "/api/v1/event-sync/"
 KEY = "the key of today"

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from common.sqs.sqs_sync import sqs_client
-from common.stopping import Stop, stop_on_signals
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, close_old_connections, connection
 from pytest_django import Settings
@@ -28,6 +26,8 @@ from apps.event_sync.tests.inbound.helpers import confirmation, handled_by, make
 from apps.event_sync.tests.outgoing.helpers import Network
 from apps.user.models import User
 from apps.user.tests.factories import make_user
+from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop, stop_on_signals
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sqs")]
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from api_core.wsgi import application
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
@@ -12,6 +11,7 @@ from rest_framework.test import APIClient
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from api_core.wsgi import application
 from apps.api.tests.test_schema import open_connection
 
 __all__ = ["open_connection"]

@@ -10,10 +10,9 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from common.sqs.sqs_sync import sqs_client
-
 from apps.event_sync.managers.producer_msg import ProducerMsg
 from apps.event_sync.models import EventSync
+from common.sqs.sqs_sync import sqs_client
 
 State = EventSync.State
 

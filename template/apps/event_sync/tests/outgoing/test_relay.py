@@ -13,8 +13,6 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from common.sqs.sqs_sync import sqs_client
-from common.stopping import Stop
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.db.models import F
@@ -34,6 +32,8 @@ from apps.event_sync.tests.outgoing.helpers import (
     states,
     store,
 )
+from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop
 
 pytestmark = pytest.mark.django_db
 

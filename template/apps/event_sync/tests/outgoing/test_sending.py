@@ -7,16 +7,16 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
+
+from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
+from apps.event_sync.outgoing.sending import Answer, send_batch
+from apps.event_sync.tests.outgoing.helpers import Network
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
     SqSManager,
     region_of,
     sqs_client,
 )
-
-from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
-from apps.event_sync.outgoing.sending import Answer, send_batch
-from apps.event_sync.tests.outgoing.helpers import Network
 
 URL = "http://127.0.0.1/123456789012/events"
 
