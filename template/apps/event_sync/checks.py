@@ -5,7 +5,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from common.sqs.sqs_sync import region_mismatch
+from common.sqs.regions import region_mismatch
 
 
 @checks.register(deploy=True)

@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/
 
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,13 +18,13 @@ from botocore.parsers import ResponseParserError
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
+from common.sqs.regions import region_for
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 # Concurrent calls of one client. Further ones wait.
 MAX_CONNECTIONS = 32
-
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 
 # Errors that are not caused by a message: they pass, or someone has to change the account, the key
 # or the queue. SQS reports some of them for single messages, as the sender's fault.
@@ -131,36 +130,6 @@ def account_of(client: "SQSClient") -> str:
     except (BotoCoreError, ClientError, ResponseParserError) as error:
         return f"unknown ({error})"
     return f"{identity['Account']} ({identity['Arn']})"
-
-
-def region_for(queue_url: str) -> str:
-    """Return the region in the environment, else that in the queue's URL, else the default."""
-    return settings.AWS_REGION or region_in(queue_url) or settings.AWS_DEFAULT_REGION
-
-
-def region_in(queue_url: str) -> str:
-    """Return the region in the URL of an Amazon queue, or "".
-
-    ``sqs.REGION.amazonaws.com``, also for FIPS, dual-stack, VPC endpoints and other partitions,
-    and ``REGION.queue.amazonaws.com`` (the legacy form).
-    https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
-    """
-    labels = (urlsplit(queue_url).hostname or "").split(".")
-    for before, label, after in zip(["", *labels], labels, [*labels[1:], ""], strict=False):
-        if _REGION.fullmatch(label) and (before in {"sqs", "sqs-fips"} or after == "queue"):
-            return label
-    return ""
-
-
-def region_mismatch(queue_url: str) -> str:
-    """Return a message if the environment and the queue's URL have different regions, or ""."""
-    region = region_in(queue_url)
-    if region in {"", region_for(queue_url)}:
-        return ""
-    return (
-        f"The queue {queue_url} is in {region}, but AWS_DEFAULT_REGION (or AWS_REGION) is"
-        f" {settings.AWS_REGION}."
-    )
 
 
 def error_code(error: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.event_sync.queues import create_queue
-from common.sqs.sqs_sync import account_of, region_mismatch, sqs_client
+from common.sqs.regions import region_mismatch
+from common.sqs.sqs_sync import account_of, sqs_client
 
 
 class Command(BaseCommand):

@@ -14,12 +14,10 @@ from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_
 from apps.event_sync.outgoing.retry import FIRST_WAIT, LONGEST_WAIT, MAX_ATTEMPTS, results_of
 from apps.event_sync.outgoing.sending import Answer, send_batch
 from apps.event_sync.tests.outgoing.helpers import Network
+from common.sqs.regions import region_for, region_in, region_mismatch
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
     SqSManager,
-    region_for,
-    region_in,
-    region_mismatch,
     sqs_client,
 )
 
