@@ -15,7 +15,7 @@ from apps.user.tokens import issue_jwt
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Settings) -> None:
-    """Replace Argon2id, which is slow on purpose. Tests of passwords set it again."""
+    """Replace Argon2id, which is slow by design. Tests of passwords restore it."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
