@@ -9,8 +9,9 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
-from apps.event_sync.outgoing.sending import Answer, send_batch
+from apps.event_sync.outgoing.sending import send_batch
 from apps.event_sync.tests.outgoing.helpers import Network
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
