@@ -80,4 +80,4 @@ class UserViewSet(
     def me(self, request: AuthenticatedRequest) -> Response:
         """The user of the token, the token itself, and the seconds until it expires."""
         jwt = request.auth
-        return token_response(request.user, IssuedToken(str(jwt), seconds_left(jwt)))
+        return token_response(request.user, IssuedToken(jwt.token.decode(), seconds_left(jwt)))
