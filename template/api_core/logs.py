@@ -60,11 +60,11 @@ def remove_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
     """Remove data from exceptions among the arguments of a log record (a filter of ``logging``)."""
-    if isinstance(record.args, tuple):
+    if record.args and isinstance(record.args, tuple):
         record = copy.copy(record)
         record.args = tuple(
             describe_error(value) if isinstance(value, BaseException) else value
-            for value in record.args or ()
+            for value in record.args
         )
     return record
 
