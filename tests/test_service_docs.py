@@ -99,6 +99,7 @@ def test_the_how_tos_of_contributing_work(service: Path) -> None:
     add_a_setting(service, section(text, "Add a setting"))
     service_docs.write(service, files(section(text, "Send an e-mail")))
     service_docs.write(service, files(section(text, "Run a task in the background")))
+    add_a_job(service, section(text, "Run a command on a schedule"))
     add_an_event(service, section(text, "Send an event and handle its confirmation"))
     add_a_consumer(service, section(text, "Add a WebSocket consumer"))
 
@@ -111,7 +112,8 @@ def test_the_how_tos_of_contributing_work(service: Path) -> None:
     run(
         UV,
         *["run", "pytest", "--quiet", "apps/api/tests/test_schema.py"],
-        *["apps/api/tests/test_admin.py", "apps/communication/tests/test_rendering.py"],
+        *["apps/api/tests/test_admin.py", "apps/api/tests/test_schedule.py"],
+        "apps/communication/tests/test_rendering.py",
         cwd=service,
     )
 
@@ -165,6 +167,15 @@ def add_a_setting(service: Path, part: str) -> None:
     assert run(*shell, cwd=service, NOTES_PER_USER="7") == "7\n"
     with pytest.raises(Failed, match="NOTES_PER_USER: "):
         run(*shell, cwd=service, NOTES_PER_USER="0")
+
+
+def add_a_job(service: Path, part: str) -> None:
+    service_docs.write(service, files(part))
+    for folder in ("management", "management/commands"):
+        (service / "apps/notes" / folder / "__init__.py").touch()
+    (line,) = code(part)
+    insert(service, BASE, f"    {line}", before='    "clearsessions"')
+    assert "0 deleted" in run(UV, "run", "manage.py", "prune_notes", cwd=service)
 
 
 def add_an_event(service: Path, part: str) -> None:

@@ -77,9 +77,9 @@ def test_the_old_address_can_cancel_a_change(live_server: Server, sqlite_server:
         account, new = Account(server), f"new{next(_numbers)}@takeover.example"
         assert account.ask_for(new, current_password=PASSWORD).status == 200
         api = server.api()
+        confirm = {"token": token_in(server, new)}
         cancel = {"token": token_in(server, account.email)}
         assert api("POST", "auth/cancel_new_email/", cancel).status == 200
-        confirm = {"token": token_in(server, new)}
         assert api("POST", "auth/confirm_new_email/", confirm).status == 400
         assert account.api("GET", "users/me/").status == 401
 

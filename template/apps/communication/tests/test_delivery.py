@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import parseaddr
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.tasks import TaskResultStatus, task_backends
 from django.utils import timezone, translation
@@ -21,7 +22,7 @@ from django_tasks_db.models import DBTaskResult
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from api_core.mailers import named_sender
-from apps.communication import tasks
+from apps.communication import kinds, tasks
 from apps.communication.emails import email_kind
 from apps.communication.kinds import UnknownEmailKindError
 from apps.communication.models import Email, EmailTemplate
@@ -548,3 +549,42 @@ def test_an_email_that_cannot_be_rendered_is_retried(greeting: dict[str, Any]) -
     greeting["0"] = lambda: int("")
     queue()
     assert send_due_emails.call() == {State.QUEUED: 1}
+
+
+# Pruning
+
+
+def test_old_emails_are_deleted_unless_they_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    now = timezone.now()
+    for number, (state, days) in enumerate(
+        [
+            (State.SENT, 91),
+            (State.SKIPPED, 91),
+            (State.FAILED, 91),
+            (State.QUEUED, 91),
+            (State.SENDING, 91),
+            (State.SENT, 89),
+        ]
+    ):
+        queue(number, state=state, created_at=now - timedelta(days=days))
+    call_command("prune_emails")
+    assert capsys.readouterr().out == "3 deleted\n"
+    assert {email.to[0] for email in Email.objects.all()} == {"3", "4", "5"}
+    with pytest.raises(CommandError, match="--days is 0 or more"):
+        call_command("prune_emails", days=-1)
+
+
+def test_an_email_that_is_not_logged_is_deleted_once_it_is_sent(
+    mailoutbox: Sequence[EmailMessage], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = replace(kinds.get_kind("greeting"), is_logged=False)
+    monkeypatch.setitem(kinds._kinds, "greeting", kind)
+    email = queue()
+    mailers, settings.MAILERS = settings.MAILERS, DOWN
+    send_due_emails.call()
+    assert state_of(email) == State.QUEUED
+    settings.MAILERS = mailers
+    requeue_emails(Email.objects.all())
+    send_due_emails.call()
+    assert len(mailoutbox) == 1
+    assert not Email.objects.exists()

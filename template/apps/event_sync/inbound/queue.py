@@ -26,10 +26,10 @@ from apps.event_sync.api.serializers import ConfirmationSerializer
 from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
-from apps.event_sync.stopping import Stop, Stopped
 from common.backoff import backoff
 from common.drf.health import check_database
 from common.sqs.sqs_sync import error_code, is_temporary, sqs_client
+from common.stopping import Stop, Stopped
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef

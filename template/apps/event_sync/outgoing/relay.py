@@ -28,8 +28,8 @@ from apps.event_sync.outgoing.outage import Outage
 from apps.event_sync.outgoing.outbox import Failed, Sent
 from apps.event_sync.outgoing.retry import FIRST_PAUSE, LONGEST_PAUSE, results_of
 from apps.event_sync.outgoing.sending import Answer, send_batch
-from apps.event_sync.stopping import Stop, Stopped
 from common.sqs.sqs_sync import is_fifo, sqs_client
+from common.stopping import Stop, Stopped
 from common.tracebacks import describe_error
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
 from apps.communication.models import Email
-from apps.user import services
+from apps.user import emails, services
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, token_in
 from apps.user.tokens import (
@@ -286,6 +286,17 @@ class TestDeletion:
         assert [email.to for email in delivered()] == [[user.email]]
         events = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
         assert ("account_deleted", user.pk) in [(e["event"], e.get("user")) for e in events]
+
+    def test_deletion_deletes_the_emails_to_the_user(
+        self, user: User, delivered: Delivered
+    ) -> None:
+        other = make_user()
+        emails.confirm_email.queue(to="old@example.com", user_id=user.pk, email="old@example.com")
+        emails.reset_password.queue(to=user.email, user_id=user.pk, email=user.email)
+        kept = emails.account_exists.queue(to=other.email, user_id=other.pk)
+        services.delete_account(user)
+        assert [email.to[0] for email in delivered()][-1] == user.email
+        assert list(Email.objects.all()) == [kept]
 
     @pytest.mark.parametrize("rank", ["is_staff", "is_superuser"])
     def test_staff_and_superusers_are_not_deleted_here(self, user: User, rank: str) -> None:

@@ -1,5 +1,7 @@
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from django.db import OperationalError, connections
 from pytest_django import Settings
 
 from apps.api.websocket.limits import RateLimit, keep_slot, release_slot, take_slot
-from apps.api.websocket.tests.client import Socket, connected
+from apps.api.websocket.tests.client import TIMEOUT, Socket, connected
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 from apps.user.tokens import issue_jwt
@@ -106,13 +108,20 @@ class TestConnections:
                 assert await socket.echoes()
 
     async def test_a_slot_is_kept_while_the_connection_is_open(
-        self, user: User, bearer: str, settings: Settings
+        self, bearer: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        settings.WEBSOCKET_RECHECK_SECONDS = 0.5
-        async with connected(authorization=bearer), connected(authorization=bearer) as socket:
-            for _lease in range(4):
-                assert await socket.receive_nothing(timeout=0.5)
-            assert not await database_sync_to_async(take_slot)(user, "another")
+        settings.WEBSOCKET_RECHECK_SECONDS = 0.1
+        kept: Queue[bool] = Queue()
+
+        def keep(slot: str, connection: str) -> bool:
+            is_kept = keep_slot(slot, connection)
+            kept.put(is_kept)
+            return is_kept
+
+        monkeypatch.setattr("apps.api.websocket.consumer.keep_slot", keep)
+        monkeypatch.setattr("apps.api.websocket.limits.lease_seconds", lambda: 60)
+        async with connected(authorization=bearer):
+            assert await asyncio.to_thread(kept.get, timeout=TIMEOUT)
 
     def test_the_slot_of_a_killed_process_expires(self, user: User, settings: Settings) -> None:
         settings.WEBSOCKET_RECHECK_SECONDS = -1

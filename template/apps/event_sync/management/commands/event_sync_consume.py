@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.event_sync.inbound.queue import LONG_POLL, VISIBILITY, Consumer
-from apps.event_sync.stopping import stop_on_signals
+from common.stopping import stop_on_signals
 
 
 class Command(BaseCommand):

@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 from structlog import get_logger
 
 from apps.event_sync.outgoing.relay import Relay
-from apps.event_sync.stopping import stop_on_signals
 from common.sqs.sqs_sync import MAX_CONNECTIONS, region_mismatch
+from common.stopping import stop_on_signals
 
 logger = get_logger(__name__)
 

@@ -20,12 +20,12 @@ from apps.event_sync.inbound import queue as consumer_module
 from apps.event_sync.inbound.queue import Consumer, read_body
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
-from apps.event_sync.stopping import Stop, Stopped, stop_on_signals
 from apps.event_sync.tests.inbound.helpers import confirmation, handled_by, make_event, refresh
 from apps.event_sync.tests.outgoing.helpers import Network
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop, Stopped, stop_on_signals
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sqs")]
 

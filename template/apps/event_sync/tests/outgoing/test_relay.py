@@ -20,7 +20,6 @@ from pytest_django import Settings
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox, relay, retry, sending
 from apps.event_sync.outgoing.relay import Relay
-from apps.event_sync.stopping import Stop
 from apps.event_sync.tests.outgoing.helpers import (
     PATIENCE,
     SLOW,
@@ -32,6 +31,7 @@ from apps.event_sync.tests.outgoing.helpers import (
     store,
 )
 from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop
 
 pytestmark = pytest.mark.django_db
 
