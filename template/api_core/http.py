@@ -68,13 +68,18 @@ async def _serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if body is None:
         return
     environ["wsgi.input"] = BytesIO(body)
-    client_left = asyncio.ensure_future(receive())
     loop = asyncio.get_running_loop()
+    client_left: asyncio.Future[Message] | None = None
+
+    async def send_and_watch(message: Message) -> bool:
+        nonlocal client_left
+        client_left = client_left or asyncio.ensure_future(receive())
+        await send(message)
+        return not client_left.done()
 
     def send_chunk(message: Message) -> bool:
         """Send from a thread, and return whether the client is still there."""
-        asyncio.run_coroutine_threadsafe(send(message), loop).result()  # type: ignore[arg-type]
-        return not client_left.done()
+        return asyncio.run_coroutine_threadsafe(send_and_watch(message), loop).result()
 
     call = partial(_call, environ, send_chunk)
     # LivenessMiddleware does not block. It responds while all threads are busy.
@@ -85,21 +90,22 @@ async def _serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         else:
             await send({"type": "http.response.body"})
     finally:
-        client_left.cancel()
+        if client_left:
+            client_left.cancel()
 
 
 async def _read_body(environ: dict[str, Any], receive: Receive) -> bytes | None:
     """Return as much of the body as its limit needs, or None if the client disconnects before."""
-    limit, body, more = settings.REQUEST_BODY_MAX_BYTES, b"", True
+    limit, body, more = settings.REQUEST_BODY_MAX_BYTES, bytearray(), True
     if int(environ.get("CONTENT_LENGTH") or 0) > limit:
-        return body
+        return b""
     while more and len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    return body
+    return bytes(body)
 
 
 def _call(
@@ -107,7 +113,7 @@ def _call(
 ) -> tuple[str, list[tuple[str, str]], bytes] | None:
     """Call the WSGI application. Return the whole response, or None if it was sent in chunks."""
     started: list[Any] = []
-    response: Any = application(environ, lambda *start: started.append(start))  # type: ignore[arg-type, func-returns-value]
+    response: Any = application(environ, lambda *start: started.append(start))  # type: ignore[arg-type]
     try:
         status, headers = started[0]
         if not response.streaming:
@@ -132,7 +138,7 @@ async def _send_whole(
 def _start(status: str, headers: list[tuple[str, str]]) -> Message:
     return {
         "type": "http.response.start",
-        "status": int(status.split()[0]),
+        "status": int(status[:3]),
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
     }
 

@@ -64,7 +64,7 @@ def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
         record = copy.copy(record)
         record.args = tuple(
             describe_error(value) if isinstance(value, BaseException) else value
-            for value in record.args
+            for value in record.args or ()
         )
     return record
 

@@ -4,11 +4,12 @@ import logging
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.functional import LazyObject
 from structlog import get_logger
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
@@ -22,21 +23,24 @@ LEVELS = {4: logging.WARNING, 5: logging.ERROR}
 class RequestLogMiddleware:
     """Log ``request_finished``, or ``request_failed`` with the exception if there was one."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request_id = str(uuid.uuid4())
         bind_contextvars(request_id=request_id)
         try:
             response = self.get_response(request)
             if not hasattr(request, "exception_logged"):
                 level = LEVELS.get(response.status_code // 100, logging.INFO)
-                logger.log(level, "request_finished", code=response.status_code, **describe(request))
+                logger.log(
+                    level, "request_finished", code=response.status_code, **describe(request)
+                )
         finally:
             clear_contextvars()
         if isinstance(response, StreamingHttpResponse) and not response.is_async:
-            response.streaming_content = log_interruption(response.streaming_content, request_id)
+            content = cast("Iterator[bytes]", response.streaming_content)
+            response.streaming_content = log_interruption(content, request_id)
         return response
 
 
@@ -45,7 +49,7 @@ def describe(request: HttpRequest) -> dict[str, Any]:
 
     Loading it here would cost a query, and fail while the database is unavailable.
     """
-    described = {"request": f"{request.method} {request.get_full_path()}"}
+    described: dict[str, Any] = {"request": f"{request.method} {request.get_full_path()}"}
     user = getattr(request, "user", None)
     if not isinstance(user, LazyObject) or hasattr(request, "_cached_user"):
         described["user_id"] = getattr(user, "pk", None)

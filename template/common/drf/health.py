@@ -62,7 +62,7 @@ def run_checks() -> dict[str, State]:
 
 
 class LivenessMiddleware:
-    """Respond to liveness probes before the middleware that they do not need, whatever their Host.
+    """Respond to liveness probes before the middleware that they do not need.
 
     ``HealthView`` describes them in the OpenAPI schema, and responds to other methods.
     """
@@ -72,6 +72,7 @@ class LivenessMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info == LIVENESS_PATH and request.method == "GET":
+            request.get_host()  # raises if it is not allowed
             content = b'{"status":"ok"}'
             length = {"Content-Length": str(len(content))}
             return HttpResponse(content, content_type="application/json", headers=length)
