@@ -16,19 +16,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from support.servers import database, production
+from plot import bars
 from websocket_servers import HOST, cpu, free_port, started
 
 SECONDS, ROUNDS = 3, 5
 CONNECTIONS, MANY_CONNECTIONS = 8, 64
-SERVERS = ("gunicorn", "daphne", "uvicorn")
+MANY_REQUESTS = 10_000
 HEALTH, ME, LOGIN = "/api/v1/health/", "/api/v1/users/me/", "/api/v1/auth/login/"
+
+SERVICE, PLAIN, LIMIT = "the service", "plain project", "limit"
+# The documented commands of the servers. Under ASGI, with a pool: see plain/settings.py.
+PLAIN_COMMANDS = {
+    "gunicorn": "gunicorn --threads 4 --bind 127.0.0.1:{port} plain.wsgi",
+    "daphne": "env POOL=1 daphne --bind 127.0.0.1 --port {port} plain.asgi:application",
+    "uvicorn": "env POOL=1 uvicorn --host 127.0.0.1 --port {port} plain.asgi:application",
+}
 
 ROOT = Path(__file__).parent.parent
 PAGE, PLOT = ROOT / "docs/performance.md", ROOT / "docs/images/performance.svg"
@@ -67,14 +77,19 @@ jwt = AccessToken.for_user(user)
 jwt["exp"] += 86_400
 print(jwt)
 """
-# The CPU of one verification of a password, in milliseconds.
-PRINT_ARGON2 = f"""
+CREATE_DATABASE = """
+from django.db import connection
+connection.cursor().execute("CREATE DATABASE plain")
+"""
+# The CPU of one verification of a password, in milliseconds, with the parameters of the service.
+PRINT_ARGON2 = """
 import time
-from apps.user.models import User
-user = User.objects.get()
+from argon2 import PasswordHasher
+hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+encoded = hasher.hash("correct horse battery")
 start = time.process_time()
 for _number in range(50):
-    user.check_password({USER["password"]!r})
+    hasher.verify(encoded, "correct horse battery")
 print((time.process_time() - start) / 50 * 1000)
 """
 
@@ -116,11 +131,11 @@ def request_to(path: str, token: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
-async def client(port: int, request: bytes, until: float) -> list[float]:
-    """Call again and again on one connection, and return how long each response took."""
+async def client(port: int, request: bytes, more: Callable[[], bool]) -> list[float]:
+    """Call as long as there is more to do, and return how long each response took, in ms."""
     reader, writer = await asyncio.open_connection(HOST, port)
     latencies = []
-    while time.perf_counter() < until:
+    while more():
         start = time.perf_counter()
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -133,23 +148,24 @@ async def client(port: int, request: bytes, until: float) -> list[float]:
     return latencies
 
 
-async def call(server: Server, path: str, connections: int, seconds: float) -> Calls:
-    """Call one path of one server for so many seconds. A response other than 200 ends the program."""
+async def call(
+    server: Server, path: str, connections: int, seconds: float = 600, requests: int = 10**9
+) -> Calls:
+    """Call a path for so long or so often. A response other than 200 ends the program."""
     request = request_to(path, server.token)
     pids = processes(server.pid)
-    before = sum(map(cpu, pids))
-    until = time.perf_counter() + seconds
-    clients = [client(server.port, request, until) for _number in range(connections)]
+    before, start, numbers = sum(map(cpu, pids)), time.perf_counter(), iter(range(requests))
+
+    def more() -> bool:
+        return time.perf_counter() - start < seconds and next(numbers, None) is not None
+
+    clients = [client(server.port, request, more) for _number in range(connections)]
     latencies = sorted(latency for one in await asyncio.gather(*clients) for latency in one)
     return Calls(
         cost=(sum(map(cpu, pids)) - before) / len(latencies) * 1000,
-        rate=len(latencies) / seconds,
+        rate=len(latencies) / (time.perf_counter() - start),
         slow=latencies[int(len(latencies) * 0.99)],
     )
-
-
-def median(rounds: list[Calls]) -> Calls:
-    return Calls(*map(statistics.median, zip(*rounds, strict=True)))
 
 
 def manage(folder: Path, python: Path, *arguments: str, **variables: str) -> str:
@@ -164,75 +180,157 @@ def manage(folder: Path, python: Path, *arguments: str, **variables: str) -> str
 
 
 @contextmanager
-def running(folder: Path, settings: str, command: str, **variables: str) -> Iterator[Server]:
+def running(folder: Path, command: str, variables: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """Run a server during the block: its port and its process."""
     port = free_port()
-    variables |= {"DJANGO_SETTINGS_MODULE": settings, "BIND": HOST, "PORT": str(port)}
     words = command.format(port=port).split()
-    with started(*words, cwd=folder, port=port, **variables) as pid:
-        yield Server(port, pid, "")
+    own = variables | {"BIND": HOST, "PORT": str(port)}
+    with started(*words, cwd=folder, port=port, **own) as pid:
+        yield port, pid
+
+
+def prepare(folder: Path, python: Path, variables: dict[str, str], print_jwt: str) -> str:
+    """Create the tables and the user of a project, and return the user's JWT."""
+    manage(folder, python, "migrate", "--verbosity=0", **variables)
+    shell = ["shell", "--verbosity=0", "--command"]
+    return manage(folder, python, *shell, CREATE_USER + print_jwt, **variables).strip()
 
 
 @contextmanager
 def all_servers(service: Path, plain: Path) -> Iterator[dict[tuple[str, str], Server]]:
-    """Start every project behind every server, in one process each."""
+    """Run each project behind each server, in one process each, as projects and servers' names."""
     python = service / ".venv/bin/python"
+    (service / "bench_settings.py").write_text(BENCH_SETTINGS)
     with database(service, "postgres") as url, ExitStack() as stack:
-        variables = production(url) | {
-            "PATH": f"{service / '.venv/bin'}:{os.environ['PATH']}",
+        ours = production(url) | {
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+            "DJANGO_SETTINGS_MODULE": "bench_settings",
             "WEB_CONCURRENCY": "1",
             "NUM_PROXIES": "1",
         }
-        plain_variables = variables | {"DATABASE_URL": f"{url.rpartition('/')[0]}/plain"}
-
-        (service / "bench_settings.py").write_text(BENCH_SETTINGS)
-        manage(service, python, "migrate", "--verbosity=0", **variables)
-        token = manage(
-            service, python, "shell", "--verbosity=0", "-c", CREATE_USER + PRINT_JWT, **variables
-        ).strip()
-
-        create = "from django.db import connection as c; c.cursor().execute('CREATE DATABASE plain')"
-        manage(service, python, "shell", "--verbosity=0", "-c", create, **variables)
-        plain_variables["DJANGO_SETTINGS_MODULE"] = "plain.settings"
-        for command in (["makemigrations", "plain"], ["migrate"]):
-            manage(plain, python, *command, "--verbosity=0", **plain_variables)
-        plain_token = manage(
-            *[plain, python, "shell", "--verbosity=0", "-c", CREATE_USER + PRINT_PLAIN_JWT],
-            **plain_variables,
-        ).strip()
-
-        plain_commands = {
-            "gunicorn": "gunicorn --threads 4 --bind 127.0.0.1:{port} plain.wsgi",
-            "daphne": "env POOL=1 daphne --bind 127.0.0.1 --port {port} plain.asgi:application",
-            "uvicorn": "env POOL=1 uvicorn --host 127.0.0.1 --port {port} plain.asgi:application",
+        theirs = ours | {
+            "DJANGO_SETTINGS_MODULE": "plain.settings",
+            "DATABASE_URL": f"{url.rpartition('/')[0]}/plain",
         }
+        jwt = prepare(service, python, ours, PRINT_JWT)
+        manage(service, python, "shell", "--verbosity=0", "--command", CREATE_DATABASE, **ours)
+        manage(plain, python, "makemigrations", "plain", "--verbosity=0", **theirs)
+        plain_jwt = prepare(plain, python, theirs, PRINT_PLAIN_JWT)
+
+        limit = theirs | {"DJANGO_SETTINGS_MODULE": "plain.limit"}
         servers = {}
-        for name in SERVERS:
-            started_service = stack.enter_context(
-                running(service, "bench_settings", "./start_server.sh", **variables, SERVER=name)
-            )
-            servers["service", name] = started_service._replace(token=token)
-            for project, settings in (("plain", "plain.settings"), ("limit", "plain.limit")):
-                started_plain = stack.enter_context(
-                    running(plain, settings, plain_commands[name], **plain_variables)
-                )
-                servers[project, name] = started_plain._replace(token=plain_token)
+        for name, command in PLAIN_COMMANDS.items():
+            for key, token, run in (
+                (SERVICE, jwt, running(service, "./start_server.sh", ours | {"SERVER": name})),
+                (PLAIN, plain_jwt, running(plain, command, theirs)),
+                (LIMIT, plain_jwt, running(plain, command, limit)),
+            ):
+                servers[key, name] = Server(*stack.enter_context(run), token)
         yield servers
+
+
+def measure(servers: dict[tuple[str, str], Server]) -> dict[tuple[str, str, str], Calls]:
+    """Return medians for each path, project and server."""
+    measured: dict[tuple[str, str, str], list[Calls]] = {}
+    for number in range(ROUNDS + 1):
+        for path, (key, server) in product((HEALTH, ME), servers.items()):
+            # The first round warms up.
+            calls = asyncio.run(call(server, path, CONNECTIONS, SECONDS if number else 1))
+            if number:
+                measured.setdefault((path, *key), []).append(calls)
+    return {key: Calls(*map(statistics.median, zip(*rounds))) for key, rounds in measured.items()}
+
+
+def machine() -> str:
+    """Name the machine that this runs on."""
+    information = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*: (.*)", information)
+    return (
+        f"{model[1] if model else platform.machine()}, {os.cpu_count()} logical cores,"
+        f" {platform.system()}, Python {platform.python_version()}"
+    )
+
+
+def report(
+    measured: dict[tuple[str, str, str], Calls],
+    many: dict[tuple[str, str], Calls],
+    logins: dict[str, Calls],
+    argon2: float,
+) -> str:
+    """Return the tables of the page."""
+    lines = [f"Measured on {date.today():%Y-%m-%d}: {machine()}.", ""]
+    for path in (ME, HEALTH):
+        lines += [
+            f"| `{path}` | CPU, ms | of the plain project's | requests/s per core |",
+            "|---|---|---|---|",
+        ]
+        for (project, name), calls in per_path(measured, path).items():
+            ratio = calls.cost / measured[path, PLAIN, name].cost
+            lines.append(
+                f"| {project}, {name} | {calls.cost:.2f} | {ratio:.2f} | {1000 / calls.cost:.0f} |"
+            )
+        lines.append("")
+    lines += [
+        f"| {MANY_REQUESTS:,} requests, {MANY_CONNECTIONS} at once | per second | p99, ms | errors |",
+        "|---|---|---|---|",
+        *(
+            f"| `{path}`, {name} | {calls.rate:.0f} | {calls.slow:.0f} | 0 |"
+            for (path, name), calls in many.items()
+        ),
+        "",
+        "| Login | CPU ms | more than Argon2id alone |",
+        "|---|---|---|",
+        f"| one verification with Argon2id | {argon2:.1f} | |",
+        *(
+            f"| `{LOGIN}`, {name} | {calls.cost:.1f} | {calls.cost - argon2:.1f} |"
+            for name, calls in logins.items()
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def per_path(
+    measured: dict[tuple[str, str, str], Calls], path: str
+) -> dict[tuple[str, str], Calls]:
+    return {(project, name): calls for (of, project, name), calls in measured.items() if of == path}
+
+
+def plot(measured: dict[tuple[str, str, str], Calls]) -> str:
+    groups: dict[str, dict[str, float]] = {}
+    for (project, name), calls in per_path(measured, ME).items():
+        groups.setdefault(name, {})[project] = calls.cost
+    return bars(f"CPU of the server for each GET {ME}", "ms", groups)
 
 
 def main() -> None:
     service = Path(sys.argv[1]).resolve()
-    measured = {}
     with tempfile.TemporaryDirectory() as name:
         plain = shutil.copytree(ROOT / "benchmarks/plain", Path(name, "plain"))
         with all_servers(service, plain) as servers:
-            for number in range(ROUNDS + 1):
-                for path, (key, server) in product((HEALTH, ME), servers.items()):
-                    # The first round warms up.
-                    calls = asyncio.run(call(server, path, CONNECTIONS, SECONDS if number else 1))
-                    if number:
-                        measured.setdefault((path, *key), []).append(calls)
-    for key, rounds in measured.items():
-        print(*key, median(rounds))
+            measured = measure(servers)
+            many, logins = {}, {}
+            for server_name in PLAIN_COMMANDS:
+                server = servers[SERVICE, server_name]
+                for path in (HEALTH, ME):
+                    many[path, server_name] = asyncio.run(
+                        call(server, path, MANY_CONNECTIONS, requests=MANY_REQUESTS)
+                    )
+                logins[server_name] = asyncio.run(call(server, LOGIN, 2, SECONDS))
+            argon2 = float(
+                subprocess.run(
+                    [service / ".venv/bin/python", "-c", PRINT_ARGON2],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                ).stdout
+            )
+    text = report(measured, many, logins, argon2)
+    print(text)
+    page = PAGE.read_text()
+    page = re.sub(
+        r"(?s)(<!-- nox -s bench -->\n).*?(\n<!-- end -->)", rf"\g<1>\n{text}\n\g<2>", page
+    )
+    PAGE.write_text(page)
+    PLOT.write_text(plot(measured))
 
 
 if __name__ == "__main__":
