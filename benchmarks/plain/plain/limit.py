@@ -21,13 +21,13 @@ def respond(data):
     return response
 
 
-def health(request):
+def health(_request):
     return respond({"status": "ok"})
 
 
-def me(request):
+def me(_request):
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {FIELDS} FROM plain_user WHERE id = 1")
+        cursor.execute(f"SELECT {FIELDS} FROM plain_user WHERE id = 1")  # noqa: S608
         user = dict(zip(FIELDS.split(", "), cursor.fetchone(), strict=True))
     return respond({"user": user})
 

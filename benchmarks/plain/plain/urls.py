@@ -17,7 +17,7 @@ class UserSerializer(serializers.ModelSerializer):
 
 
 class HealthView(APIView):
-    def get(self, request):
+    def get(self, _request):
         return Response({"status": "ok"})
 
 

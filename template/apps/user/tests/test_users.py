@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.mail import EmailMessage
-from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -57,13 +56,6 @@ def test_me_returns_the_token_and_what_it_has_left(api: APIClient, user: User) -
     body = api.get(f"{USERS}me/").json()
     assert body["token"] == str(jwt)
     assert 590 <= body["expired_at"] <= 600
-
-
-def test_me_asks_the_database_once(
-    user_api: APIClient, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    with django_assert_num_queries(1):
-        user_api.get(f"{USERS}me/")
 
 
 def test_retrieve_shows_the_groups(user_api: APIClient, user: User) -> None:
