@@ -136,12 +136,7 @@ def unblock_all() -> None:
 def requeue(events: QuerySet[EventSync]) -> int:
     """Make events due at once, with all attempts, and return their number. Skip those in flight."""
     return events.exclude(state=State.SENDING).update(
-        state=State.PENDING,
-        attempts=0,
-        lease="",
-        sent=None,
-        blocked=False,
-        next_attempt_at=Now(),
+        state=State.PENDING, attempts=0, sent=None, next_attempt_at=Now()
     )
 
 
