@@ -15,11 +15,11 @@ from common.drf.middleware import RequestBodyMiddleware
 # A request closes old connections of the database.
 pytestmark = pytest.mark.django_db
 
-LIMIT = 2_621_440  # 2.5 MiB, as docs promise
+LIMIT = 2_621_440  # 2.5 MiB, the documented limit
 
 
 class UnreadableBody(BytesIO):
-    """A body that no one should read."""
+    """A body that must not be read."""
 
     def read(self, size: int | None = -1) -> bytes:
         raise AssertionError
