@@ -68,5 +68,6 @@ def test_a_folder_that_cannot_be_written_stops_the_start_with_advice(
 
     write(catalog, "Bom dia", time=1)
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(ValueError, match=r"\(Permission denied\)\. Run `python manage\.py check`"):
+    advice = r"Run `python manage\.py check` when the service is built .* translations\.$"
+    with pytest.raises(ValueError, match=rf"django\.mo .*\(Permission denied\)\. {advice}"):
         compile_translations([catalog.parents[2]])
