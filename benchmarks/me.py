@@ -55,11 +55,11 @@ def cpu_per_call(client: APIClient, url: str) -> float:
 def measure() -> dict[str, float]:
     """Median milliseconds of CPU for each view."""
     from apps.user.models import User
-    from apps.user.tokens import issue_jwt
+    from apps.user.tests.factories import make_token
 
     user = User.objects.create_superuser("bench@example.com", "a password for the bench")
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
     urls = {"a bare view": "/bare/", "users/me/": "/api/v1/users/me/"}
     times: dict[str, list[float]] = {name: [] for name in urls}
     for _number in range(ROUNDS):

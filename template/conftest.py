@@ -9,13 +9,12 @@ from rest_framework.test import APIClient
 
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token, make_user
 
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Settings) -> None:
-    """Replace Argon2id, which is slow on purpose. Tests of passwords set it again."""
+    """Replace Argon2id, which is slow by design. Tests of passwords restore it."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -35,7 +34,7 @@ def user(db: None) -> User:
 def user_api(user: User) -> APIClient:
     """A client that sends the JWT of ``user``."""
     client = APIClient(raise_request_exception=False)
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
     return client
 
 

@@ -11,7 +11,7 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 LOGIN = "/api/v1/auth/login/"
 
@@ -164,15 +164,15 @@ def test_a_refused_token_is_explained(
     api: APIClient, user: User, header: str, message: str
 ) -> None:
     if header == "ended":
-        header = f"Bearer {issue_jwt(user).token}"
-        services.logout(user)
+        header = f"Bearer {make_token(user)}"
+        services.end_sessions(user)
     response = api.get(
         "/api/v1/users/me/", headers={"Authorization": header, "Accept-Language": "pt-BR"}
     )
     assert (response.status_code, response.json()["detail"]) == (401, message)
 
 
-def test_a_throttled_request_says_when_to_try_again(
+def test_a_throttled_response_contains_the_time_to_wait(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "1/hour")

@@ -20,8 +20,8 @@ from structlog import get_logger
 from api_core.env import BASE_DIR
 from api_core.logs import logging_config
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import confirm_email_token, issue_jwt
+from apps.user.tests.factories import make_token, make_user
+from apps.user.tokens import confirm_email_token
 from common.tracebacks import describe_error, format_traceback
 
 EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
@@ -133,8 +133,8 @@ def test_a_traceback_begins_with_the_cause(cause: str) -> None:
     assert last == "".join(traceback.format_tb(raised.tb)) + "RuntimeError"
 
 
-def test_exceptions_are_given_to_the_log_as_they_are() -> None:
-    """As text, what is safe of them could not be told from the rest."""
+def test_exceptions_are_logged_as_objects() -> None:
+    """The log cannot remove data from an exception that is already text."""
     sources = [file for name in ("apps", "common") for file in (BASE_DIR / name).rglob("*.py")]
     assert not [file for file in sources if "error=str(error)" in file.read_text() and file != SELF]
 
@@ -142,7 +142,7 @@ def test_exceptions_are_given_to_the_log_as_they_are() -> None:
 def test_what_looks_like_a_secret_is_redacted(lines: Lines, user: User) -> None:
     secrets = [
         "https://app:hunter2@queue.example.com/",
-        issue_jwt(user).token,
+        make_token(user),
         confirm_email_token.issue(user).token,
         EMAIL,
         "joão@exämple.com",

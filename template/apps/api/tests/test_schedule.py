@@ -66,7 +66,7 @@ def test_a_failing_command_is_logged_and_the_others_run(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_schedulers_one_runs_a_command(
+def test_only_one_of_several_schedulers_runs_a_command(
     settings: Settings, runs: list[tuple[str, ...]]
 ) -> None:
     def start(_scheduler: int) -> None:

@@ -138,7 +138,7 @@ def test_the_log_contains_no_token_and_no_traceback(server: Server) -> None:
 @pytest.mark.parametrize(("name", "code"), [("daphne", 1000), ("uvicorn", 1012)])
 def test_a_stop_closes_websockets_with_a_code(tmp_path: Path, name: str, code: int) -> None:
     with started(name, tmp_path) as (server, process), server.connect() as client:
-        # Daphne forgets its handshake after a second. Before that, it closes no WebSocket with a code.
+        # In the first second after a handshake, Daphne closes WebSockets without a code.
         time.sleep(2)
         process.terminate()
         with pytest.raises(ConnectionClosed) as closed:

@@ -212,6 +212,10 @@ def test_nothing_is_sent_after_a_rollback(queue_url: str) -> None:
     assert received_ids(queue_url) == [event.pk]
 
 
+def test_ids_of_rolled_back_events_do_not_accumulate() -> None:
+    assert after_commit._Thread().event_ids.maxlen == 100
+
+
 @real_commits
 def test_only_events_of_a_savepoint_that_is_rolled_back_are_discarded(queue_url: str) -> None:
     with transaction.atomic():
@@ -305,7 +309,7 @@ def test_an_error_in_the_commit_hook_does_not_reach_the_caller(
     def fail(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(after_commit, "results_of", fail)
+    monkeypatch.setattr(after_commit, "send_batch", fail)
     assert produce().state == State.SENDING  # Until the lease ends.
 
 
