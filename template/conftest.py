@@ -4,19 +4,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from django.core.mail import EmailMessage
-from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 from apps.user.tokens import issue_jwt
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings: Settings) -> None:
-    """Replace Argon2id, which is slow on purpose. Tests of passwords set it again."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
