@@ -41,6 +41,7 @@ also_copy=
     .env
     .env.example
 pytest_add_cli_args=
+    -n0
     --no-cov
     --nomigrations
     -p
@@ -116,7 +117,7 @@ def unnoticed_settings(service: Path, settings: list[dict[str, str]]) -> list[st
 
 
 def passes(service: Path, *tests: str) -> bool:
-    command = [".venv/bin/python", "-m", "pytest", "-qx", "--no-cov", *tests]
+    command = [".venv/bin/python", "-m", "pytest", "-qx", "-n0", "--no-cov", *tests]
     with suppress(subprocess.TimeoutExpired):
         ran = subprocess.run(command, cwd=service, check=False, capture_output=True, timeout=120)
         return ran.returncode == 0

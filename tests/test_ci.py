@@ -1,4 +1,4 @@
-"""The pipelines of a service: linted, and their commands run as their provider would run them."""
+"""The pipelines of a service are linted, and their commands run as the provider runs them."""
 
 import os
 import re
@@ -29,18 +29,18 @@ NOTHING: Answers = {
     "use_event_sync": False,
     "use_docker": False,
 }
-# One provider with all that a pipeline can hold, the other with the least of it.
+# One provider with every option on, the other with every option off.
 GITHUB = EVERYTHING | {"ci_provider": "github"}
 GITLAB = NOTHING | {"ci_provider": "gitlab"}
 
 PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.yaml"]
 
 
-# What is written
+# The files
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-def test_linters_find_no_fault_in_any_pipeline(
+def test_linters_find_no_error_in_any_pipeline(
     template: Path, tmp_path: Path, provider: str
 ) -> None:
     """In any combination of the other answers."""
@@ -78,7 +78,7 @@ def check_schema(schema: str, *arguments: str | Path) -> None:
 
 
 def test_a_service_has_the_actions_of_this_repository() -> None:
-    """Dependabot moves those here alone; a hash counts only with the version beside it."""
+    """Dependabot only updates those of this repository."""
     pinned = re.compile(r"^ +- uses: (\S+@[0-9a-f]{40} # v[\d.]+)$", re.MULTILINE)
     ours = {
         action
@@ -90,7 +90,7 @@ def test_a_service_has_the_actions_of_this_repository() -> None:
     assert set(pinned.findall(service)) <= ours
 
 
-# What is run
+# The commands
 
 
 class Step(NamedTuple):
@@ -100,7 +100,7 @@ class Step(NamedTuple):
 
 
 class Pipeline:
-    """A service with its pipeline, and the machine on which the jobs run, each in a clone."""
+    """A service with its pipeline. Each job runs in a clone."""
 
     def __init__(self, service: Path, provider: str, machine: Path) -> None:
         self.service = service
@@ -110,13 +110,13 @@ class Pipeline:
         self.config: dict[str, Any] = yaml.safe_load((service / file).read_text())
 
     def clone(self) -> Path:
-        """What the provider checks out for a job."""
+        """Clone the service, as the provider does for each job."""
         folder = Path(tempfile.mkdtemp(dir=self.machine), "clone")
         run("git", "clone", "--quiet", self.service, folder, cwd=self.machine)
         return folder
 
     def steps(self, job: str) -> list[Step]:
-        """The scripts of a job in their order, each with its variables."""
+        """Return the scripts of a job in their order, each with its variables."""
         if self.provider == "gitlab":
             return self._gitlab_steps(job)
         config = self.config["jobs"][job]
@@ -130,14 +130,14 @@ class Pipeline:
         config = self.config[job]
         parent = self.config.get(config.get("extends"), {})
         variables = parent.get("variables", {}) | config.get("variables", {})
-        # One shell runs all lines, so what one sets holds for the next.
+        # One shell runs all lines, so they share variables.
         lines = [*parent.get("before_script", []), *config["script"]]
         return [
             Step(job, "\n".join(lines), {name: str(value) for name, value in variables.items()})
         ]
 
     def step_with(self, command: str) -> Step:
-        """The part of a job that runs a command, where the packages are installed already."""
+        """Return the step of a job that runs a command. The packages are already installed."""
         if self.provider == "github":
             steps = [step for job in self.config["jobs"] for step in self.steps(job)]
             return next(step for step in steps if command in step.script)
@@ -150,7 +150,7 @@ class Pipeline:
         raise LookupError(command)
 
     def execute(self, step: Step, folder: Path, **variables: str) -> str:
-        """Run a step in bash as both providers do: the first command that fails ends it."""
+        """Run a step in bash, as both providers do, up to the first command that fails."""
         has_uv = self.provider == "github" or (folder / ".venv").exists()
         place = {
             "RUNNER_TEMP": str(folder.parent),
@@ -163,14 +163,14 @@ class Pipeline:
         )
 
     def path(self, *, uv: bool) -> str:
-        """What the machine has: Python with pip, Git, and uv where something installed it."""
+        """Return a PATH with Python, pip and Git, and uv if a step has installed it."""
         python = [self.machine / "python/bin", Path(sys.base_prefix) / "bin"]
         programs = [Path(shutil.which(UV) or UV).parent] if uv else []
         return os.pathsep.join(map(str, [*python, *programs, "/usr/bin", "/bin"]))
 
 
 def alone(answers: Answers) -> Any:
-    """A parameter whose tests stay in one worker, which makes the service once."""
+    """Return a parameter whose tests run in one worker, so that the service is generated once."""
     group = pytest.mark.xdist_group(name_of(answers))
     return pytest.param(answers, id=answers["ci_provider"], marks=group)
 
@@ -184,7 +184,7 @@ def pipeline(request: pytest.FixtureRequest, copier: CopierFixture, short_path: 
 
 
 def begin(service: Path, provider: str) -> Pipeline:
-    """The pipeline of a new service, beside which its jobs run."""
+    """Generate a service and return its pipeline."""
     run("git", "init", "--quiet", "--initial-branch=main", cwd=service)
     commit(service, "Start")
     return Pipeline(service, provider, service.parent)
@@ -198,9 +198,9 @@ def commit(folder: Path, message: str) -> None:
 
 @contextmanager
 def services_of(job: list[Step], clone: Path) -> Iterator[dict[str, str]]:
-    """The addresses of what a job's services are for, where it has such services.
+    """Yield the addresses of a job's services.
 
-    PostgreSQL and Redis run here without containers, and each at an address of its own.
+    PostgreSQL and Redis run here without containers, at other addresses.
     """
     with ExitStack() as stack:
         addresses = {}
@@ -214,7 +214,7 @@ def services_of(job: list[Step], clone: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def redis(clone: Path) -> Iterator[str]:
-    """The address of a Redis, or of the Valkey that a service has for its own tests."""
+    """Yield the address of a Redis, or of the Valkey that a service installs for its tests."""
     program = shutil.which("redis-server") or next(clone.glob(".venv/**/valkey-server"))
     port = str(servers.free_port())
     command = [program, "--bind", "127.0.0.1", "--port", port, "--save", ""]
@@ -224,7 +224,7 @@ def redis(clone: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def checked(pipeline: Pipeline) -> Path:
-    """A clone in which everything but the tests has passed."""
+    """A clone in which all steps but the tests have passed."""
     clone = pipeline.clone()
     for step in pipeline.steps("code"):
         pipeline.execute(step, clone)
@@ -249,7 +249,7 @@ def test_a_new_service_passes_the_tests_of_its_pipeline(pipeline: Pipeline) -> N
 
 
 class Fault(NamedTuple):
-    """A change of one file, the command that must refuse it, and a word of what that says."""
+    """A change of one file, the command that must fail, and a part of its output."""
 
     file: str
     old: str

@@ -111,7 +111,7 @@ def running(
 def served(
     service: Path, variables: dict[str, str], server: str, processes: int, pause: int
 ) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    """Start a server by the service's script, and yield its port and process."""
+    """Start a server with the service's script, and yield its port and process."""
     port = free_port()
     own = {"SERVER": server, "WEB_CONCURRENCY": str(processes), "PORT": str(port)}
     own |= {"BIND": "127.0.0.1", "STOP_PAUSE": str(pause)}
@@ -131,7 +131,7 @@ def test_a_stop_behind_a_load_balancer_fails_no_request(
             process.terminate()
             readiness, responses = json.loads(load.communicate(timeout=60)[0])
         process.wait(30)
-    # uvicorn ends by the signal itself.
+    # uvicorn raises the signal again after its shutdown.
     assert process.returncode in {0, 128 + signal.SIGTERM}
     assert readiness == 503
     assert responses.keys() == {"200"}

@@ -1,20 +1,13 @@
-"""Graceful shutdown of a loop: waits end immediately, running work gets a deadline."""
+"""Graceful shutdown of a loop: waits end immediately, running work is finished."""
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from django.conf import settings
-
-# Seconds before ``settings.STOP_TIMEOUT`` at which work is interrupted, to clean up in time.
-CLEANUP = 2.0
-
-
-class Stopped(BaseException):
-    """The process has to stop. Not an ``Exception``: handlers do not catch it, transactions roll back."""
+# Seconds between two looks at the flag while a loop waits.
+_SLICE = 0.2
 
 
 class Stop:
@@ -22,62 +15,36 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
-        self._waiting = False
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Raise ``Stopped`` in this block as soon as the process is asked to stop."""
-        self._waiting = True
-        try:
-            if self.requested:
-                raise Stopped
-            yield
-        finally:
-            self._waiting = False
 
     def sleep(self, seconds: float) -> None:
-        """Sleep. Raises ``Stopped`` as soon as the process is asked to stop."""
-        with self.waiting():
-            time.sleep(seconds)
-
-    def request(self) -> None:
-        self.requested = True
-        if self._waiting:
-            raise Stopped
+        """Sleep until the process is asked to stop, or the time is over."""
+        end = time.monotonic() + seconds
+        while not self.requested and (rest := end - time.monotonic()) > 0:
+            # Not Event.wait(): a signal handler must not take the lock of an event.
+            time.sleep(min(rest, _SLICE))
 
 
 @contextmanager
-def stop_on_signals(*, timeout: float | None = None) -> Iterator[Stop]:
+def stop_on_signals() -> Iterator[Stop]:
     """Handle SIGTERM and SIGINT in the main thread while the block runs.
 
-    ``timeout`` seconds after the first signal (by default shortly before ``settings.STOP_TIMEOUT``)
-    ``Stopped`` is raised wherever the main thread is.
+    A second signal ends the process at once, as it would without this handler.
     """
     stop = Stop()
-    deadline = settings.STOP_TIMEOUT - CLEANUP if timeout is None else timeout
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.getsignal(number) for number in numbers]
+
+    def restore() -> None:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if not stop.requested:
-            _raise_after(deadline)
-        stop.request()
+        stop.requested = True
+        restore()
 
-    previous = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    for number in numbers:
+        signal.signal(number, on_signal)
     try:
         yield stop
     finally:
-        _raise_after(0)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _raise_after(seconds: float) -> None:
-    """Raise ``Stopped`` after some seconds, and again each second from then on. 0 cancels it."""
-    if sys.platform != "win32":
-
-        def on_deadline(_number: int, _frame: FrameType | None) -> None:
-            raise Stopped
-
-        signal.signal(signal.SIGALRM, on_deadline)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+        restore()

@@ -1,4 +1,4 @@
-"""HTTP as other people's clients speak it."""
+"""Requests of other HTTP clients."""
 
 import json
 import socket
@@ -57,7 +57,7 @@ def test_a_charset_other_than_utf8_is_refused_before_anything_is_decoded(
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"'])
-def test_a_body_may_name_utf8_as_its_charset(live_server: Server, charset: str) -> None:
+def test_utf8_is_accepted_as_a_charset(live_server: Server, charset: str) -> None:
     status, _text = live_server.request(LOGIN, f"{JSON}; charset={charset}", body=CREDENTIALS)
     assert status == 401
 
@@ -152,7 +152,7 @@ Content-Type: application/{"json" if "api" in path else "x-www-form-urlencoded"}
         for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):
             with socket.create_connection(("127.0.0.1", live_server.port)) as connection:
                 connection.sendall(f"{head}{length}".replace("\n", "\r\n").encode() + b"csrf=")
-                # The service is waiting for the rest by now; the first of the two resets.
+                # The service waits for the rest of the body. The first connection ends with a reset.
                 time.sleep(0.1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     time.sleep(0.5)

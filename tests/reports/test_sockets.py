@@ -1,4 +1,4 @@
-"""Handshakes and messages of other clients and proxies, and of attackers."""
+"""WebSocket handshakes and messages of other clients, proxies and attackers."""
 
 import socket
 import time

@@ -99,7 +99,7 @@ def production(
         "EMAIL_PORT": str(smtp_port),
         "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": "2",
-        # Nothing listens there: events wait in the table.
+        # Nothing listens at this address, so events stay in the table.
         "SQS_QUEUE_URL": "http://127.0.0.1:9/123456789012/events",
         "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
     }

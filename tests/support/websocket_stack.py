@@ -22,7 +22,8 @@ from support.servers import database, free_port, production, started, wait_for
 SERVERS = ["daphne", "uvicorn"]
 HOST = "api.example.com"
 
-# The configuration around the site of docs/websockets_production.md, and hosts with an empty page.
+# The nginx configuration around the site of docs/websockets_production.md, and two hosts with an
+# empty page.
 NGINX = """
 daemon off;
 master_process off;
@@ -126,7 +127,7 @@ class Redis:
         wait_for_port(self._port)
 
     def kill(self) -> None:
-        """Kill it, as a power failure does."""
+        """Kill it without a shutdown, as a power failure does."""
         assert self._process
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(20)

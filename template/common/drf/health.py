@@ -10,8 +10,10 @@ from django.utils.module_loading import import_string
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers, status
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 from structlog import get_logger
 
@@ -62,6 +64,8 @@ class HealthView(APIView):
     """Liveness: the process responds. Dependencies are not checked, since a restart does not fix them."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
+    permission_classes = [AllowAny]
+    throttle_classes: list[type[BaseThrottle]] = []
 
     @extend_schema(
         summary="Liveness",
@@ -76,6 +80,8 @@ class ReadinessView(APIView):
     """Readiness: 503 if a dependency is unavailable or the server is stopping."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
+    permission_classes = [AllowAny]
+    throttle_classes: list[type[BaseThrottle]] = []
 
     @extend_schema(
         summary="Readiness",

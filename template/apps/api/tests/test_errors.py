@@ -164,7 +164,7 @@ def test_a_refused_token_is_explained(
     assert (response.status_code, response.json()["detail"]) == (401, message)
 
 
-def test_a_throttled_request_says_when_to_try_again(
+def test_a_throttled_response_contains_the_time_to_wait(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "1/hour")

@@ -35,10 +35,10 @@ def test_readiness_is_503_without_a_database(
 
 
 def check_nothing_else() -> State:
-    raise AssertionError("No check must run after one that failed.")
+    raise AssertionError("A check ran after one that had failed.")
 
 
-def test_readiness_ends_with_the_first_check_that_fails(
+def test_readiness_stops_at_the_first_check_that_fails(
     api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

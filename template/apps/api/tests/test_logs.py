@@ -100,8 +100,8 @@ def test_only_a_message_without_data_is_logged(error: Exception, description: st
     assert describe_error(error) == description
 
 
-def test_exceptions_are_given_to_the_log_as_they_are() -> None:
-    """As text, what is safe of them could not be told from the rest."""
+def test_exceptions_are_logged_as_objects() -> None:
+    """The log cannot remove data from an exception that is already text."""
     sources = [file for name in ("apps", "common") for file in (BASE_DIR / name).rglob("*.py")]
     assert not [file for file in sources if "error=str(error)" in file.read_text() and file != SELF]
 

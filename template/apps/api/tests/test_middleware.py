@@ -20,11 +20,11 @@ from common.drf.middleware import RequestBodyMiddleware
 # A request closes old connections of the database.
 pytestmark = pytest.mark.django_db
 
-LIMIT = 2_621_440  # 2.5 MiB, as docs promise
+LIMIT = 2_621_440  # 2.5 MiB, the documented limit
 
 
 class UnreadableBody(BytesIO):
-    """A body that no one should read."""
+    """A body that must not be read."""
 
     def read(self, size: int | None = -1) -> bytes:
         raise AssertionError
@@ -126,8 +126,10 @@ class TestCharacters:
         assert response.json()["code"] == "parse_error"
 
 
-def test_a_request_whose_client_left_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If it was cancelled, a thread that sends the response would wait for ever."""
+def test_a_request_continues_after_its_client_has_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If it was cancelled, the thread that sends the response would wait forever."""
 
     async def leave() -> None:
         started, ended = asyncio.Event(), asyncio.Event()

@@ -31,7 +31,9 @@ def test_every_command_of_the_schedule_runs(
     caplog.set_level("INFO")
     run_due_jobs()
     lines = [record.msg for record in ours(caplog)]
-    finished = {line["command"]: line["output"] for line in lines if line["event"] == "job_finished"}
+    finished = {
+        line["command"]: line["output"] for line in lines if line["event"] == "job_finished"
+    }
     assert finished.keys() == settings.SCHEDULE.keys()
     assert finished["prune_emails"] == "0 deleted"
 
@@ -59,7 +61,7 @@ def test_a_failing_command_is_logged_and_the_others_run(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_schedulers_one_runs_a_command(
+def test_only_one_of_several_schedulers_runs_a_command(
     settings: Settings, runs: list[tuple[str, ...]]
 ) -> None:
     def start(_scheduler: int) -> None:

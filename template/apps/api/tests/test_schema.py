@@ -23,7 +23,7 @@ api_schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", applicat
 
 @pytest.fixture
 def open_connection(db: None) -> Iterator[None]:
-    """Keep requests from closing the connection of the test's transaction, as Django's client does."""
+    """Keep the connection of the test's transaction open, as Django's client does."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -33,7 +33,7 @@ def open_connection(db: None) -> Iterator[None]:
 
 @api_schema.parametrize()
 @settings(
-    # About 500 calls with boundary values, the same in every run, and no random ones.
+    # About 500 calls with boundary values, which are the same in every run.
     phases=[Phase.explicit],
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

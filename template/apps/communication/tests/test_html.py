@@ -158,7 +158,7 @@ def test_a_placeholder_as_the_url_of_a_link_is_normalised(written: str) -> None:
 
 
 def test_many_spaces_do_not_cause_backtracking() -> None:
-    # Where two alternatives matched the same space, this would take until the end of the world.
+    # If two alternatives matched the same space, this would never end.
     html = "{{" + "\xa0" * 100 + "!"
     assert sanitise_html(html).startswith("{{")
 

@@ -1,6 +1,6 @@
 """One request to SQS, and what its response means for each message in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from structlog import get_logger
 
 from apps.event_sync.outgoing.messages import Message
-from common.sqs.sqs_sync import error_code, is_fifo, is_temporary
+from common.sqs.sqs_sync import is_fifo
 from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
@@ -19,7 +19,22 @@ logger = get_logger(__name__)
 # SQS refuses a whole request because of one message in it. Any other error is an outage: of the
 # network, SQS, our credentials or the queue.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
-BLAMES_A_MESSAGE = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+_BLAME_A_MESSAGE = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+
+# Errors of a single message that have another cause. So have all those of KMS, which encrypts queues.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+_BLAME_NO_MESSAGE = {
+    "InternalError",
+    "InvalidAddress",
+    "InvalidSecurity",
+    "NonExistentQueue",
+    "OverLimit",
+    "QueueDoesNotExist",
+    "RequestThrottled",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
 
 
 @dataclass(slots=True)
@@ -37,6 +52,14 @@ class Answer:
     outage: str = ""
     """Why no other event can be sent now."""
 
+    def add(self, other: "Answer") -> None:
+        """Add the results of another request."""
+        self.accepted |= other.accepted
+        self.refused |= other.refused
+        self.unknown |= other.unknown
+        self.out_of_turn |= other.out_of_turn
+        self.outage = other.outage or self.outage
+
 
 def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) -> Answer:
     """Send up to 10 messages in one request. Never raises: the answer contains the errors."""
@@ -46,7 +69,7 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
         response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
         answer = _read(response, batch)
     except ClientError as error:
-        if error_code(error.response["Error"]) in BLAMES_A_MESSAGE:
+        if _code(error.response["Error"]) in _BLAME_A_MESSAGE:
             return _send_one_by_one(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
@@ -75,9 +98,8 @@ def _read(response: Any, batch: Sequence[Message]) -> Answer:
             answer.accepted[int(entry["Id"])] = entry["MessageId"]
     for entry in response.get("Failed", []):
         event_id = int(entry["Id"])
-        reason = f"{entry.get('Code', '')}: {entry.get('Message', '')}"
-        # By its code: SQS reports throttling as the sender's fault as well.
-        if is_temporary(error_code(entry)):
+        reason = f"{entry['Code']}: {entry.get('Message', '')}"
+        if entry["Code"].lower().startswith("kms") or _code(entry) in _BLAME_NO_MESSAGE:
             answer.unknown[event_id] = answer.outage = reason
         else:
             answer.refused[event_id] = reason
@@ -116,13 +138,16 @@ def _send_one_by_one(
             answer.unknown[message.event_id] = "Waits for an earlier event of its object"
         else:
             one = send_batch(client, queue_url, [message])
-            answer.accepted |= one.accepted
-            answer.refused |= one.refused
-            answer.unknown |= one.unknown
-            answer.outage = one.outage
+            answer.add(one)
             if is_fifo(queue_url) and not one.accepted:
                 stopped.add(message.group)
     return answer
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    """Return the code of an error without its prefix, ``AWS.SimpleQueueService.``."""
+    code: str = error.get("Code", "")
+    return code.rpartition(".")[2]
 
 
 def _ids(batch: Sequence[Message]) -> list[int]:

@@ -66,6 +66,8 @@ class UserViewSet(
     throttle_scope = "mail"
     queryset = User.objects.none()
     serializer_class = UserSerializer
+    pagination_class = None
+    filter_backends = []
     lookup_value_converter = "int"
 
     def get_queryset(self) -> QuerySet[User]:

@@ -12,7 +12,7 @@ _number = count(1)
 
 
 def make_user(password: str = PASSWORD, **fields: Any) -> User:
-    """Store a user, confirmed and with a name and address of its own unless given."""
+    """Store a user. By default it is confirmed, and has a unique name and address."""
     defaults: dict[str, Any] = {
         "email": f"user{next(_number)}@example.com",
         "first_name": "Ana",

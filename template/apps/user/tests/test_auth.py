@@ -55,14 +55,14 @@ def test_register_then_confirm(api: APIClient, delivered: Delivered, settings: S
     assert api.get("/api/v1/users/me/").status_code == 200
 
 
-def test_the_token_of_the_email_confirms(api: APIClient, delivered: Delivered) -> None:
+def test_the_token_in_the_email_confirms_the_address(api: APIClient, delivered: Delivered) -> None:
     api.post(f"{AUTH}/register/", registration())
     [email] = delivered()
     assert api.post(f"{AUTH}/confirm_email/", {"token": token_in(email)}).status_code == 200
 
 
 @pytest.mark.parametrize("optional", ["phone", "gender", "date_of_birth"])
-def test_registration_without(api: APIClient, optional: str) -> None:
+def test_registration_accepts_a_missing_optional_field(api: APIClient, optional: str) -> None:
     body = registration()
     del body[optional]
     assert api.post(f"{AUTH}/register/", body).status_code == 201
@@ -96,7 +96,9 @@ def test_registration_rejects_invalid_fields(api: APIClient, field: str, value: 
     assert not User.objects.exists()
 
 
-def test_forgot_then_reset(api: APIClient, user: User, delivered: Delivered) -> None:
+def test_a_forgotten_password_can_be_reset(
+    api: APIClient, user: User, delivered: Delivered
+) -> None:
     response = api.post(f"{AUTH}/forgot_password/", {"email": user.email})
     assert response.status_code == 200
     assert set(response.json()) == {"message"}

@@ -1,4 +1,4 @@
-"""What each change does to its user, to no one else, and what it leaves in the log."""
+"""Each change affects and logs its user, and no one else."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -46,13 +46,13 @@ NEW_PASSWORD = "another horse battery"
 
 @pytest.fixture(autouse=True)
 def bystander(db: None) -> User:
-    """The first user of the database, whom a query without a condition would find."""
+    """The first user in the database, which a query without a condition would find."""
     return make_user()
 
 
 @pytest.fixture
 def user(bystander: User) -> User:
-    """A user who has asked for a new address, and is not the first one."""
+    """A user with a pending address, who is not the first one."""
     user = make_user()
     user.pending_email = NEW_EMAIL
     user.save()
@@ -166,7 +166,7 @@ def test_an_account_that_cannot_log_in_gets_no_link(
 ) -> None:
     user = make_user(email_confirmed_at=None, **fields)
     assert request_link(email=user.email) is None
-    # An e-mail to no one, so that the request does the same work for every address.
+    # An e-mail without a recipient, so that the request does the same work for every address.
     assert list(Email.objects.values_list("to", flat=True)) == [""]
 
 
@@ -206,7 +206,7 @@ def test_a_link_goes_to_the_account_of_the_address(
 def test_a_token_of_a_banned_user_is_invalid(
     user: User, kind: OneTimeToken, use: Callable[..., object]
 ) -> None:
-    # Past save(), which would end the token as well.
+    # Without save(), which would end the token as well.
     User.objects.filter(pk=user.pk).update(is_active=False)
     user.refresh_from_db()
     with pytest.raises(InvalidTokenError):
@@ -371,7 +371,7 @@ def test_a_current_password_is_not_read_without_bounds(user_api: APIClient) -> N
     assert (response.status_code, response.json()["current_password"]) == (400, [message])
 
 
-def test_tries_of_one_user_do_not_count_for_another(
+def test_attempts_of_one_user_do_not_count_for_another(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "password-account", "1/min")

@@ -28,7 +28,7 @@ def test_a_new_database_has_no_account() -> None:
 
 
 def test_every_field_of_the_model_is_on_one_list() -> None:
-    """A new field must be made readable, writable or secret on purpose."""
+    """A new field must be declared readable, writable or secret."""
     fields = {field.name for field in (*User._meta.fields, *User._meta.many_to_many)}
     listed = [*NEVER_SHOWN, *READ_ONLY, *PROFILE, *ACCESS]
     assert sorted(listed) == sorted(fields)
@@ -50,7 +50,7 @@ def test_me(user_api: APIClient, user: User) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-def test_me_returns_the_token_and_what_it_has_left(api: APIClient, user: User) -> None:
+def test_me_returns_the_token_and_its_remaining_seconds(api: APIClient, user: User) -> None:
     jwt = AccessToken.for_user(user)
     jwt.set_exp(lifetime=timedelta(minutes=10))
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {jwt}")
@@ -92,7 +92,7 @@ def test_delete(user_api: APIClient, user: User) -> None:
     assert user_api.get(f"{USERS}me/").status_code == 401
 
 
-def test_there_is_no_post(user_api: APIClient) -> None:
+def test_post_is_not_allowed(user_api: APIClient) -> None:
     assert user_api.post(USERS, {}).status_code == 405
 
 
@@ -104,12 +104,12 @@ def test_another_user_is_not_found(user_api: APIClient, method: str) -> None:
     assert other.first_name == "Other"
 
 
-def test_not_found_names_no_model(user_api: APIClient) -> None:
+def test_not_found_does_not_name_the_model(user_api: APIClient) -> None:
     response = user_api.get(f"{USERS}0/", headers={"Accept-Language": "pt-BR"})
     assert response.json() == {"detail": "Não encontrado.", "code": "not_found"}
 
 
-def test_a_user_deleted_while_being_changed(
+def test_a_user_deleted_during_a_change_is_not_found(
     user_api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update_profile = services.update_profile
@@ -151,7 +151,7 @@ def test_an_invalid_user_id_is_not_found(user_api: APIClient, identifier: str) -
     assert user_api.get(f"{USERS}{identifier}/").status_code == 404
 
 
-def test_read_only_fields_stay(user_api: APIClient, user: User) -> None:
+def test_read_only_fields_are_ignored(user_api: APIClient, user: User) -> None:
     before = User.objects.values().get()
     response = user_api.patch(
         f"{USERS}{user.pk}/",
@@ -196,20 +196,20 @@ def test_a_new_address_waits_for_its_confirmation(
     assert delivered()[2].to == [old]
 
 
-def test_the_old_address_again_takes_the_change_back(user_api: APIClient, user: User) -> None:
+def test_setting_the_old_address_again_cancels_the_change(user_api: APIClient, user: User) -> None:
     ask_for(user_api, user, "new@example.com")
     response = user_api.patch(f"{USERS}{user.pk}/", {"email": user.email})
     assert response.json()["pending_email"] is None
 
 
-def test_an_address_that_is_taken(user_api: APIClient, user: User, delivered: Delivered) -> None:
+def test_a_taken_address_is_refused(user_api: APIClient, user: User, delivered: Delivered) -> None:
     other = make_user()
     response = ask_for(user_api, user, other.email.upper())
     assert (response.status_code, list(response.json())) == (400, ["email"])
     assert [email.to for email in delivered()] == [[other.email]]
 
 
-def test_an_address_registered_while_the_change_waited(
+def test_an_address_that_was_registered_meanwhile_is_refused(
     user_api: APIClient, api: APIClient, user: User, delivered: Delivered
 ) -> None:
     ask_for(user_api, user, "new@example.com")

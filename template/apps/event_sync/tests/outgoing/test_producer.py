@@ -305,7 +305,7 @@ def test_an_error_in_the_commit_hook_does_not_reach_the_caller(
     def fail(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(after_commit, "results_of", fail)
+    monkeypatch.setattr(after_commit, "send_batch", fail)
     assert produce().state == State.SENDING  # Until the lease ends.
 
 

@@ -1,4 +1,3 @@
-from contextlib import suppress
 from typing import Any, override
 
 from django.core.management.base import BaseCommand
@@ -7,9 +6,9 @@ from django.db import close_old_connections
 from structlog import get_logger
 
 from common.schedule.jobs import run_due_jobs
-from common.stopping import Stopped, stop_on_signals
+from common.stopping import stop_on_signals
 
-# Seconds between two looks at the schedule.
+# Seconds between two checks of the schedule.
 POLL = 30
 
 logger = get_logger(__name__)
@@ -24,7 +23,7 @@ class Command(BaseCommand):
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         logger.info("scheduler_started")
-        with suppress(Stopped), stop_on_signals() as stop:
+        with stop_on_signals() as stop:
             while not stop.requested:
                 try:
                     run_due_jobs()
