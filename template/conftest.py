@@ -8,8 +8,7 @@ from rest_framework.test import APIClient
 
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token, make_user
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def user(db: None) -> User:
 def user_api(user: User) -> APIClient:
     """A client that sends the JWT of ``user``."""
     client = APIClient(raise_request_exception=False)
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
     return client
 
 

@@ -36,7 +36,9 @@ def test_every_file_is_text_in_utf8_with_unix_line_ends() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
-    match = re.fullmatch(r"\{% if (not )?\w+( != '\w+')? %\}/(?P<path>\S+[^/\s])\{% endif %\}", row)
+    match = re.fullmatch(
+        r"\{% if (not )?\w+( [!=]= '\w+')? %\}/(?P<path>\S+[^/\s])\{% endif %\}", row
+    )
     assert match
     path = match["path"]
     assert list(TEMPLATE.glob(path)) or list(TEMPLATE.glob(f"{path}.jinja"))

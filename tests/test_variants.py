@@ -44,7 +44,7 @@ TEXTS = {
 
 # Words of the two CI providers. Links to the repository of a library are allowed.
 GITHUB = r"github(?!\.com)|dependabot|pull request"
-GITLAB = r"gitlab|renovate|merge request"
+GITLAB = r"gitlab(?!\.com)|renovate|merge request"
 
 # Words that a variant must not contain, by the answer that excludes them.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
@@ -239,6 +239,12 @@ def test_production_settings_pass_the_deployment_checks(variant: Variant) -> Non
         **PRODUCTION,
         DATABASE_URL=DATABASE_URLS[variant.answers["database"]],
     )
+    assert "no issues (0 silenced)" in said
+
+
+def test_check_sh_passes_production_settings_whatever_env_contains(variant: Variant) -> None:
+    with variant.dotenv("DJANGO_DEBUG=true\n"):
+        said = run("sh", "check.sh", "production_settings", cwd=variant.folder)
     assert "no issues (0 silenced)" in said
 
 

@@ -22,11 +22,11 @@ def token(live_service: Service) -> str:
     """The JWT of a user."""
     jwt: str = live_service.shell("""
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 user = User.objects.filter(email="http@example.com").first()
 user = user or User.objects.create_superuser("http@example.com", "correct horse battery")
-result = issue_jwt(user).token
+result = make_token(user)
 """)
     return jwt
 

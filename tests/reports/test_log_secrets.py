@@ -38,12 +38,13 @@ def account(service: Service) -> Account:
 from django.test import Client
 from django.utils import timezone
 from apps.user.models import User
-from apps.user.tokens import issue_jwt, reset_password_token
+from apps.user.tests.factories import make_token
+from apps.user.tokens import reset_password_token
 
 user = User.objects.create_user({email!r}, {PASSWORD!r}, email_confirmed_at=timezone.now())
 client = Client()
 client.force_login(user)
-result = [issue_jwt(user).token, reset_password_token.issue(user).token, client.session.session_key]
+result = [make_token(user), reset_password_token.issue(user).token, client.session.session_key]
 """)
     return Account(email, *values)
 

@@ -88,8 +88,7 @@ def installed(copier: CopierFixture, folder: Path, **answers: Any) -> Path:
     venv = folder.parent / f"venv-{sha256(lock.read_bytes()).hexdigest()[:8]}"
     if not venv.exists():
         run(UV, "venv", "--quiet", venv, cwd=service)
-        install = ["pip", "install", "--quiet", "--requirement", lock]
-        run(UV, *install, "--python", venv, cwd=service)
+        run(UV, "pip", "sync", "--quiet", "--python", venv, lock, cwd=service)
     (service / ".venv").symlink_to(venv)
     return service
 

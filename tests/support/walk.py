@@ -88,6 +88,13 @@ def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
     assert DAY - 60 < login.body["expired_at"] <= DAY
     assert api("GET", "users/me/").status == 401
     api.token = login.body["token"]
+    refreshed = api("POST", "auth/refresh/")
+    assert refreshed.status == 200, refreshed
+    api.token = refreshed.body["token"]
+    sessions = api("GET", "auth/sessions/").body
+    assert [session["current"] for session in sessions] == [True, False]
+    assert api("DELETE", f"auth/sessions/{sessions[1]['id']}/").status == 204
+    assert len(api("GET", "auth/sessions/").body) == 1
     me = api("GET", "users/me/")
     assert me.body["token"] == api.token
     user = f"users/{me.body['user']['id']}/"

@@ -58,6 +58,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 from apps.user.models import User
+from apps.user.tests.factories import make_token
 
 user, _ = User.objects.get_or_create(email="{name}@example.com")
 user.email_confirmed_at, user.is_staff, user.is_superuser = timezone.now(), True, True
@@ -66,7 +67,7 @@ user.save()
 client = Client()
 client.force_login(user)
 session = client.cookies[settings.SESSION_COOKIE_NAME]
-jwt = AccessToken.for_user(user)
+jwt = AccessToken(make_token(user))
 jwt.set_exp(lifetime=timedelta(**{lifetime}))
 cookie = session.key + "=" + session.value
 print(json.dumps(dict(id=user.pk, token=str(jwt), cookie=cookie)))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.cache import caches
 from django.db import connection
 from rest_framework.request import Request
-from rest_framework.throttling import SimpleRateThrottle, UserRateThrottle
+from rest_framework.throttling import BaseThrottle, SimpleRateThrottle, UserRateThrottle
 
 from common.email_addresses import normalise_email
 
@@ -107,14 +107,14 @@ class ClientThrottle(UserRateThrottle):
     cache = caches["throttle"]
 
     def get_ident(self, request: Request) -> str:
-        return _network(super().get_ident(request))
+        return _network(request)
 
 
 class AddressThrottle(_ScopedThrottle):
     """Limit by network: an IPv4 address, or the /64 of an IPv6 address."""
 
     def counters(self, request: Request, view: "APIView") -> Iterator[tuple[str, str]]:
-        yield f"{_scope(view)}-address", _network(self.get_ident(request))
+        yield f"{_scope(view)}-address", _network(request)
 
 
 class AccountThrottle(_ScopedThrottle):
@@ -129,7 +129,7 @@ class AccountThrottle(_ScopedThrottle):
             return
         scope = f"{_scope(view)}-account"
         if f"{scope}-network" in self.THROTTLE_RATES:
-            yield f"{scope}-network", f"{account}:{_network(self.get_ident(request))}"
+            yield f"{scope}-network", f"{account}:{_network(request)}"
         yield scope, account
 
     def get_cache_key(self, request: Request, view: "APIView") -> str | None:
@@ -138,19 +138,27 @@ class AccountThrottle(_ScopedThrottle):
         return account and hashlib.sha256(account.encode(errors="replace")).hexdigest()
 
 
+def client_address(request: Request) -> str | None:
+    """Return the IP address of the client, as far as ``NUM_PROXIES`` says."""
+    try:
+        ip = ip_address(_WITH_PORT.sub(r"\1\2", BaseThrottle().get_ident(request) or ""))
+    except ValueError:
+        return None
+    if isinstance(ip, IPv6Address):
+        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1. The zone of fe80::1%eth0 is ours.
+        return str(ip.ipv4_mapped or IPv6Address(int(ip)))
+    return str(ip)
+
+
 def _scope(view: "APIView") -> str:
     return view.throttle_scope  # type: ignore[attr-defined, no-any-return]
 
 
-def _network(address: str | None) -> str:
-    try:
-        ip = ip_address(_WITH_PORT.sub(r"\1\2", address or ""))
-    except ValueError:
-        return "unknown"
-    if isinstance(ip, IPv6Address):
-        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1, which would all be in one /64.
-        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
-    return str(ip)
+def _network(request: Request) -> str:
+    address = client_address(request)
+    if address and ":" in address:
+        return str(IPv6Network((address, 64), strict=False))
+    return address or "unknown"
 
 
 def _account(request: Request) -> str | None:

@@ -11,7 +11,7 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 LOGIN = "/api/v1/auth/login/"
 
@@ -156,8 +156,8 @@ def test_a_refused_token_is_explained(
     api: APIClient, user: User, header: str, message: str
 ) -> None:
     if header == "ended":
-        header = f"Bearer {issue_jwt(user).token}"
-        services.logout(user)
+        header = f"Bearer {make_token(user)}"
+        services.end_sessions(user)
     response = api.get(
         "/api/v1/users/me/", headers={"Authorization": header, "Accept-Language": "pt-BR"}
     )

@@ -24,9 +24,9 @@ from django.db.models.functions import Now
 from structlog import get_logger
 
 from apps.event_sync.models import EventSync
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import MAX_BATCH
 from apps.event_sync.outgoing.retry import after_failure
-from apps.event_sync.outgoing.sending import Answer
 
 logger = get_logger(__name__)
 
@@ -136,12 +136,7 @@ def unblock_all() -> None:
 def requeue(events: QuerySet[EventSync]) -> int:
     """Make events due at once, with all attempts, and return their number. Skip those in flight."""
     return events.exclude(state=State.SENDING).update(
-        state=State.PENDING,
-        attempts=0,
-        lease="",
-        sent=None,
-        blocked=False,
-        next_attempt_at=Now(),
+        state=State.PENDING, attempts=0, sent=None, next_attempt_at=Now()
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from django.db import DatabaseError
-from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from structlog import get_logger
 
@@ -21,9 +21,10 @@ _DEAD = Q(state=EventSync.State.DEAD)
 
 def get_status() -> dict[str, float]:
     """Return the number of unsent events, and the age of the oldest pending one in seconds."""
-    age = ExpressionWrapper(Now() - Min("created", filter=_WAITING), DurationField())
     row = EventSync.objects.filter(sent__isnull=True).aggregate(
-        pending=Count("pk", filter=_WAITING), dead=Count("pk", filter=_DEAD), age=age
+        pending=Count("pk", filter=_WAITING),
+        dead=Count("pk", filter=_DEAD),
+        age=Now() - Min("created", filter=_WAITING),
     )
     oldest: timedelta = row.pop("age") or timedelta()
     return {**row, "oldest_pending_seconds": oldest.total_seconds()}

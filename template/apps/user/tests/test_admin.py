@@ -1,5 +1,6 @@
 """The admin site has the controls of the API. The ids are those of OWASP ASVS 5.0."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,8 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
-from apps.user.models import User
-from apps.user.tests.factories import PASSWORD, make_user
-from apps.user.tokens import issue_jwt
+from apps.user.models import Session, User
+from apps.user.tests.factories import PASSWORD, make_token, make_user
 
 Delivered = Callable[[], Sequence[EmailMessage]]
 LOGIN = "/admin/login/"
@@ -200,7 +200,7 @@ class TestPasswords:
         assert events() == ["login", *["password_change_failed"] * 3]
         assert is_throttled(self.change_own(client))
         body = {"current_password": PASSWORD, "password": NEW_PASSWORD}
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(superuser).token}"})
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(superuser)}"})
         assert api.post("/api/v1/auth/change_password/", body).status_code == 429
 
     def test_a_change_of_ones_own_password_is_logged_and_the_owner_is_notified(
@@ -216,7 +216,7 @@ class TestPasswords:
     def test_a_password_that_an_administrator_sets_is_logged_and_the_owner_is_notified(
         self, superuser: User, user: User, delivered: Delivered, events: Callable[[], list[str]]
     ) -> None:
-        token = issue_jwt(user).token
+        token = make_token(user)
         assert self.set_for(logged_in(superuser), user).status_code == 302
         user.refresh_from_db()
         assert user.check_password(NEW_PASSWORD)
@@ -266,14 +266,19 @@ class TestPasswords:
 class TestSessions:
     """7.4.1, 7.4.3, 7.4.5, 7.5.2"""
 
-    def test_logout_in_the_admin_ends_the_tokens_of_the_api(self, superuser: User) -> None:
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(superuser).token}"})
-        logged_in(superuser).post("/admin/logout/")
-        assert api.get("/api/v1/users/me/").status_code == 401
+    def test_logout_in_the_admin_ends_only_that_session(self, superuser: User) -> None:
+        client, other = logged_in(superuser), logged_in(superuser)
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(superuser)}"})
+        client.post("/admin/logout/")
+        assert not is_logged_in(client)
+        assert is_logged_in(other)
+        assert api.get("/api/v1/users/me/").status_code == 200
 
-    def test_logout_in_the_api_ends_the_session_of_the_admin(self, superuser: User) -> None:
+    def test_logging_out_everywhere_in_the_api_ends_the_session_of_the_admin(
+        self, superuser: User
+    ) -> None:
         client = logged_in(superuser)
-        services.logout(superuser)
+        services.end_sessions(superuser)
         assert not is_logged_in(client)
 
     @pytest.mark.parametrize("place", ["list", "form"])
@@ -282,7 +287,7 @@ class TestSessions:
     ) -> None:
         other = make_admin()
         client, session = logged_in(superuser), logged_in(other)
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(other).token}"})
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(other)}"})
         prefix = "" if place == "list" else "CHANGE_FORM-"
         body = {f"{prefix}action": "end_sessions", "_selected_action": [str(other.pk)]}
         url = USERS if place == "list" else change_url(other)
@@ -293,6 +298,65 @@ class TestSessions:
         assert "sessions_ended" in events()
         history = client.get(reverse("admin:user_user_history", args=[other.pk]))
         assert "Ended all sessions." in history.content.decode()
+
+    @pytest.mark.parametrize("place", ["list", "form"])
+    def test_an_administrator_ends_one_session_of_a_user(
+        self, superuser: User, user: User, place: str, events: Callable[[], list[str]]
+    ) -> None:
+        client = logged_in(superuser)
+        tokens = [make_token(user) for _device in range(2)]
+        link = re.search(
+            r'"(/admin/user/session/[^"]+)"', client.get(change_url(user)).content.decode()
+        )
+        assert link
+        make_token(superuser)
+        page = client.get(link[1])
+        newer, older = page.context["cl"].result_list
+        assert (newer.user, older.user) == (user, user)
+        body = {"post": "yes", "action": "delete_selected", "_selected_action": [str(older.pk)]}
+        url = "/admin/user/session/"
+        client.post(url if place == "list" else f"{url}{older.pk}/delete/", body)
+        apis = [APIClient(headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        assert [api.get("/api/v1/users/me/").status_code for api in apis] == [401, 200]
+        assert events()[-1] == "session_ended"
+
+    def test_only_sessions_that_have_not_ended_are_shown(self, superuser: User, user: User) -> None:
+        make_token(user)
+        Session.objects.update(expires_at=timezone.now())
+        make_token(user)
+        services.end_sessions(user)
+        client = logged_in(superuser)
+        assert not client.get("/admin/user/session/").context["cl"].result_list
+        for session in Session.objects.all():
+            assert client.get(f"/admin/user/session/{session.pk}/change/").status_code == 302
+        make_token(user)
+        assert len(client.get("/admin/user/session/").context["cl"].result_list) == 1
+
+    def test_ending_one_session_needs_the_permission_to_change_its_user(
+        self, superuser: User, user: User
+    ) -> None:
+        for owner in (superuser, user):
+            make_token(owner)
+        privileged, ordinary = (owner.sessions.get() for owner in (superuser, user))
+        url = "/admin/user/session/"
+
+        def statuses(*permissions: str) -> list[int]:
+            staff = staff_client(*permissions)
+            return [
+                staff.get(url).status_code,
+                staff.get(f"{url}add/").status_code,
+                staff.post(f"{url}{ordinary.pk}/change/", {"user_agent": "x"}).status_code,
+                staff.post(f"{url}{privileged.pk}/delete/", {"post": "yes"}).status_code,
+                staff.post(f"{url}{ordinary.pk}/delete/", {"post": "yes"}).status_code,
+            ]
+
+        assert statuses("view_group") == [403] * 5
+        assert statuses("view_user") == [200] + [403] * 4
+        both = {"action": "delete_selected", "_selected_action": [privileged.pk, ordinary.pk]}
+        staff_client("change_user").post(url, both | {"post": "yes"})
+        assert Session.objects.count() == 2
+        assert statuses("change_user") == [200, 403, 403, 403, 302]
+        assert Session.objects.get() == privileged
 
     def test_ending_sessions_needs_the_permission_to_change_each_of_the_users(
         self, superuser: User, user: User
@@ -308,7 +372,7 @@ class TestSessions:
     ) -> None:
         """6.3.7"""
         old, api = user.email, APIClient()
-        api.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
         body = profile(user, email="new@example.com")
         assert logged_in(superuser).post(change_url(user), body).status_code == 302
         assert [email.to for email in delivered()] == [[old]]
@@ -317,7 +381,7 @@ class TestSessions:
     def test_other_changes_do_not_end_the_sessions(
         self, superuser: User, user: User, delivered: Delivered
     ) -> None:
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(user).token}"})
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(user)}"})
         body = profile(user, first_name="Bia", email=user.email.upper())
         assert logged_in(superuser).post(change_url(user), body).status_code == 302
         assert api.get("/api/v1/users/me/").json()["user"]["first_name"] == "Bia"

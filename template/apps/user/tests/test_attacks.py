@@ -23,8 +23,8 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
 from apps.user.models import User
-from apps.user.tests.factories import PASSWORD, make_user, registration
-from apps.user.tokens import confirm_email_token, issue_jwt, reset_password_token
+from apps.user.tests.factories import PASSWORD, make_token, make_user, registration
+from apps.user.tokens import confirm_email_token, reset_password_token
 from common.drf.models import Counter
 
 Delivered = Callable[[], Sequence[EmailMessage]]
@@ -70,7 +70,7 @@ class TestOneTimeTokens:
         assert bearer(confirm_email_token.issue(user).token).get(ME).status_code == 401
 
     def test_jwt_is_rejected_as_a_one_time_token(self, api: APIClient, user: User) -> None:
-        body = {"token": issue_jwt(user).token, "password": "another horse"}
+        body = {"token": make_token(user), "password": "another horse"}
         assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
 
     def test_changing_the_password_ends_reset_tokens(self, api: APIClient, user: User) -> None:
@@ -121,7 +121,7 @@ class TestJwt:
 
     @pytest.fixture
     def claims(self, user: User) -> dict[str, Any]:
-        return jwt.decode(issue_jwt(user).token, options={"verify_signature": False})
+        return jwt.decode(make_token(user), options={"verify_signature": False})
 
     def test_unsigned_jwt_is_rejected(self, claims: dict[str, Any]) -> None:
         assert bearer(jwt.encode(claims, "", algorithm="none")).get(ME).status_code == 401

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -26,13 +27,12 @@ from apps.user.errors import (
 from apps.user.fields import validate_mailbox
 from apps.user.forms import SetPasswordForm
 from apps.user.models import User
-from apps.user.tests.factories import PASSWORD, make_user, registration
+from apps.user.tests.factories import PASSWORD, make_token, make_user, registration
 from apps.user.tokens import (
     OneTimeToken,
     cancel_new_email_token,
     confirm_email_token,
     confirm_new_email_token,
-    issue_jwt,
     reset_password_token,
     seconds_left,
 )
@@ -86,7 +86,7 @@ CHANGES: dict[str, Callable[[User], object]] = {
         token=cancel_new_email_token.issue(user).token
     ),
     "login": lambda user: services.login(email=user.email, password=PASSWORD),
-    "logout": services.logout,
+    "session_ended": lambda user: services.end_session(user, uuid4()),
     "sessions_ended": services.end_sessions,
     "account_deleted": services.delete_account,
     "password_forgotten": lambda user: services.forgot_password(email=user.email),
@@ -357,8 +357,8 @@ def test_a_banned_user_gets_no_email(kind: QueueableEmail) -> None:
     assert kind.values(user.pk, user.email) is None
 
 
-def test_an_expired_token_has_no_seconds_left(user: User) -> None:
-    token = AccessToken.for_user(user)
+def test_an_expired_token_has_no_seconds_left() -> None:
+    token = AccessToken()
     token.set_exp(lifetime=timedelta(seconds=-9))
     assert seconds_left(token) == 0
 
@@ -377,5 +377,5 @@ def test_attempts_of_one_user_do_not_count_for_another(
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "password-account", "1/min")
     body = {"current_password": "wrong", "password": NEW_PASSWORD}
     for user in (make_user(), make_user()):
-        api.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
         assert api.post("/api/v1/auth/change_password/", body).status_code == 400

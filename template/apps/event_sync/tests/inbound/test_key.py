@@ -125,12 +125,12 @@ class TestRefusal:
         assert "a wrong one" not in caplog.text
 
 
-@pytest.mark.parametrize("keys", ["", [], ["", STRONG], STRONG])
+@pytest.mark.parametrize("keys", ["", [], ["", STRONG], STRONG, "abcde" + "e" * 27])
 def test_production_accepts_strong_keys_or_none(keys: str | list[str]) -> None:
     strong_app_keys(keys)
 
 
-@pytest.mark.parametrize("keys", ["q", "x" * 50, STRONG[:31], ["q"], [STRONG, "q"]])
+@pytest.mark.parametrize("keys", ["q", "x" * 50, "abcd" * 8, STRONG[:31], ["q"], [STRONG, "q"]])
 def test_production_refuses_keys_that_can_be_guessed(keys: str | list[str]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=r"^Must be at least 32 random characters.$"):
         strong_app_keys(keys)

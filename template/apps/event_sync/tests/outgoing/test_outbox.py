@@ -4,18 +4,19 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.outbox import LEASE
 from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
-from apps.event_sync.outgoing.sending import Answer
 from apps.event_sync.outgoing.status import check_event_sync, get_status
+from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.outgoing.helpers import State, states, store
 
 pytestmark = pytest.mark.django_db
@@ -134,11 +135,11 @@ def test_results_are_logged(*, dead: bool, caplog: pytest.LogCaptureFixture) -> 
     store()
     (event,) = outbox.claim(10)
     refuse(event, dead=dead)
-    assert ("event_sync_dead" in caplog.text) == dead
-    assert "event_sync_lease_lost" not in caplog.text
+    assert logged(caplog, "event_sync_lease_lost") == []
     refuse(event, dead=dead)
-    assert caplog.text.count("event_sync_dead") == dead
-    assert "event_sync_lease_lost" in caplog.text
+    line = {"event_id": str(event.pk), "error": "no"}
+    assert logged(caplog, "event_sync_dead") == [line] * dead
+    assert logged(caplog, "event_sync_lease_lost") == [{"events": "1"}]
 
 
 def test_dead_events_are_not_claimed() -> None:
@@ -297,6 +298,17 @@ def test_the_status_counts_unsent_events_and_warns_of_late_ones() -> None:
     assert check_event_sync() == "ok"
     pass_time(200)
     assert check_event_sync() == "warning"
+
+
+def test_an_unknown_status_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(QuerySet, "exists", fail)
+    assert check_event_sync() == "warning"
+    assert logged(caplog, "event_sync_status_unknown") == [{"error": "gone"}]
 
 
 def test_a_dead_event_is_a_warning() -> None:

@@ -212,6 +212,10 @@ def test_nothing_is_sent_after_a_rollback(queue_url: str) -> None:
     assert received_ids(queue_url) == [event.pk]
 
 
+def test_ids_of_rolled_back_events_do_not_accumulate() -> None:
+    assert after_commit._Thread().event_ids.maxlen == 100
+
+
 @real_commits
 def test_only_events_of_a_savepoint_that_is_rolled_back_are_discarded(queue_url: str) -> None:
     with transaction.atomic():

@@ -1,5 +1,6 @@
 """What a response of SQS means for each event, with stubbed responses."""
 
+import datetime
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,8 +9,9 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import MAX_BYTES, Message, pack, pack_in_order
-from apps.event_sync.outgoing.sending import Answer, send_batch
+from apps.event_sync.outgoing.sending import send_batch
 from apps.event_sync.tests.outgoing.helpers import Network
 from common.sqs.sqs_sync import (
     NotAcknowledgedError,
@@ -290,6 +292,22 @@ def test_sqs_manager_sends_a_message(stub: Stubber, settings: Any) -> None:
     assert SqSManager.send({"a": "é"}) == "m1"
 
 
+def test_sqs_manager_sends_dates_and_refuses_what_is_not_json(stub: Stubber, settings: Any) -> None:
+    settings.SQS_QUEUE_URL = URL
+    expected = {"QueueUrl": URL, "MessageBody": '{"a": "2026-02-28"}'}
+    stub.add_response("send_message", {"MessageId": "m1"}, expected)
+    assert SqSManager.send({"a": datetime.date(2026, 2, 28)}) == "m1"
+    with pytest.raises(ValueError, match="JSON"):
+        SqSManager.send({"a": float("nan")})
+
+
+def test_sqs_manager_uses_the_region_of_the_queue(settings: Any, sqs: Network) -> None:
+    settings.SQS_QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
+    with Stubber(sqs_client(settings.SQS_QUEUE_URL)) as stubber:
+        stubber.add_response("send_message", {"MessageId": "m1"})
+        assert SqSManager.send({}) == "m1"
+
+
 def test_sqs_manager_sends_a_message_to_a_fifo_queue(stub: Stubber, settings: Any) -> None:
     settings.SQS_QUEUE_URL = f"{URL}.fifo"
     expected = {"QueueUrl": ANY, "MessageBody": ANY, "MessageGroupId": "default"}
@@ -301,7 +319,7 @@ def test_sqs_manager_sends_a_message_to_a_fifo_queue(stub: Stubber, settings: An
 def test_sqs_manager_raises_an_error_without_a_message_id(stub: Stubber, settings: Any) -> None:
     settings.SQS_QUEUE_URL = URL
     stub.add_response("send_message", {})
-    with pytest.raises(NotAcknowledgedError):
+    with pytest.raises(NotAcknowledgedError, match=r"^SQS responded without a message id$"):
         SqSManager.send({"a": 1})
 
 
