@@ -42,6 +42,7 @@ also_copy=
     .env
     .env.example
 pytest_add_cli_args=
+    -n0
     --no-cov
     --nomigrations
     -p
@@ -108,7 +109,7 @@ def unnoticed_settings(service: Path, settings: list[dict[str, str]]) -> list[st
 
 
 def passes(service: Path, *tests: str) -> bool:
-    command = [".venv/bin/python", "-m", "pytest", "-qx", "--no-cov", *tests]
+    command = [".venv/bin/python", "-m", "pytest", "-qx", "-n0", "--no-cov", *tests]
     ran = subprocess.run(command, cwd=service, check=False, capture_output=True, timeout=600)
     return ran.returncode == 0
 
