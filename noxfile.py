@@ -149,12 +149,11 @@ def bench(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as name:
         service = Path(name, "service")
         session.run("python", "scripts/service.py", str(service))
-        for program in ("me.py", "events.py", "sqs_stub.py"):
+        session.run("python", "benchmarks/web.py", str(service), env=WITH_TESTS)
+        for program in ("events.py", "sqs_stub.py"):
             shutil.copy(ROOT / "benchmarks" / program, service)
         with session.chdir(service):
-            session.run(".venv/bin/python", "me.py", external=True)
             session.run(".venv/bin/python", "events.py", external=True)
-        session.run("python", "benchmarks/http_servers.py", str(service))
         session.run("python", "benchmarks/websocket_servers.py", str(service))
 
 

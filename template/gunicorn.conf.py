@@ -34,6 +34,6 @@ preload_app = True
 # Seconds after which a worker that hangs is replaced.
 timeout = 60
 
-# django-structlog logs each request.
+# api_core.request_log logs each request.
 accesslog = None
 control_socket_disable = True

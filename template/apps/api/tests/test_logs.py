@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, IntegrityError
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory
 from rest_framework.test import APIClient
 from structlog import get_logger
 
 from api_core.env import BASE_DIR
 from api_core.logs import logging_config
+from api_core.request_log import RequestLogMiddleware
 from apps.user.models import User
 from apps.user.tests.factories import make_token, make_user
 from apps.user.tokens import confirm_email_token
@@ -206,3 +209,33 @@ def test_logging_a_request_with_a_session_cookie_takes_no_query(
     api.cookies["sessionid"] = "abcdefghijklmnopqrstuvwxyz012345"
     assert api.get("/api/v1/health/").status_code == 200
     assert [line["event"] for line in lines()] == ["request_finished"]
+
+
+def test_an_interrupted_stream_is_logged_with_the_id_of_its_request(
+    rf: RequestFactory, lines: Lines
+) -> None:
+    def content() -> Iterator[bytes]:
+        yield b"first"
+        raise RuntimeError(PASSWORD)
+
+    middleware = RequestLogMiddleware(lambda _request: StreamingHttpResponse(content()))
+    response = middleware(rf.get("/stream/"))
+    assert isinstance(response, StreamingHttpResponse)
+    with pytest.raises(RuntimeError):
+        list(response)
+    finished, failed = lines()
+    assert (finished["event"], failed["event"]) == ("request_finished", "streaming_failed")
+    assert failed["request_id"] == finished["request_id"]
+    assert failed["exception"].endswith("\nRuntimeError")
+
+
+@pytest.mark.parametrize(("code", "level"), [(200, "info"), (404, "warning"), (503, "error")])
+def test_the_status_sets_the_level_of_a_request(
+    rf: RequestFactory, lines: Lines, code: int, level: str
+) -> None:
+    middleware = RequestLogMiddleware(lambda _request: HttpResponse(status=code))
+    for _request in range(2):
+        middleware(rf.get("/a/?b=c"))
+    first, second = lines()
+    assert (first["level"], first["code"], first["request"]) == (level, code, "GET /a/?b=c")
+    assert first["request_id"] != second["request_id"]

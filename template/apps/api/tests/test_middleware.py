@@ -1,9 +1,6 @@
-"""Requests that are refused before a view, under WSGI and in the thread pool of ASGI."""
+"""Requests that are refused before a view."""
 
-import asyncio
 import json
-import subprocess
-import sys
 from io import BytesIO
 from typing import Any, cast
 from wsgiref.util import setup_testing_defaults
@@ -11,8 +8,6 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from django.test import Client
 
-from api_core import http
-from api_core.env import BASE_DIR
 from api_core.wsgi import application
 from apps.user.api.auth import LoginView
 from common.drf.middleware import RequestBodyMiddleware
@@ -167,40 +162,3 @@ class TestCharacters:
     def test_a_nul_in_a_cookie_is_malformed(self, client: Client) -> None:
         response = client.get("/admin/", headers={"cookie": r'sessionid="a\000b"'})
         assert response.json()["code"] == "parse_error"
-
-
-def test_a_request_continues_after_its_client_has_disconnected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """If it was cancelled, the thread that sends the response would wait forever."""
-
-    async def leave() -> None:
-        started, ended = asyncio.Event(), asyncio.Event()
-
-        async def respond(*_arguments: Any) -> None:
-            started.set()
-            await asyncio.sleep(0.01)
-            ended.set()
-
-        monkeypatch.setattr(http, "_wsgi", respond)
-        request = asyncio.ensure_future(http.http({"headers": []}, ended.wait, ended.wait))
-        await started.wait()
-        request.cancel()
-        await asyncio.wait_for(ended.wait(), 1)
-
-    asyncio.run(leave())
-
-
-WAITS_FOR_EVER = """
-import threading
-from api_core.http import _wsgi
-
-started = threading.Event()
-_wsgi.executor.submit(lambda: started.set() or threading.Event().wait())
-assert started.wait(10)
-"""
-
-
-def test_a_process_ends_while_a_thread_waits_for_its_event_loop() -> None:
-    command = [sys.executable, "-c", WAITS_FOR_EVER]
-    subprocess.run(command, cwd=BASE_DIR, check=True, timeout=30)  # noqa: S603

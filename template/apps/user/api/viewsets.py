@@ -7,6 +7,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
+from rest_framework.authentication import get_authorization_header
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -81,8 +82,9 @@ class UserViewSet(
     @action(detail=False)
     def me(self, request: AuthenticatedRequest) -> Response:
         """The user of the token, the token itself, and the seconds until it expires."""
-        jwt = request.auth
-        return token_response(request.user, IssuedToken(str(jwt), seconds_left(jwt)))
+        _bearer, token = get_authorization_header(request).split()
+        issued = IssuedToken(token.decode(), seconds_left(request.auth))
+        return token_response(request.user, issued)
 
 
 @extend_schema_view(

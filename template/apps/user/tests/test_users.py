@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth.models import Group
 from django.core.mail import EmailMessage
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from apps.user import services
@@ -59,13 +58,6 @@ def test_me_returns_the_token_and_its_remaining_seconds(api: APIClient, user: Us
     body = api.get(f"{USERS}me/").json()
     assert body["token"] == token
     assert 590 <= body["expired_at"] <= 600
-
-
-def test_me_asks_the_database_once(
-    user_api: APIClient, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    with django_assert_num_queries(1):
-        user_api.get(f"{USERS}me/")
 
 
 def test_retrieve_shows_the_groups(user_api: APIClient, user: User) -> None:

@@ -13,7 +13,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from daphne.management.commands.runserver import Command
 from django.conf import settings
+from django.core.management import get_commands, load_command_class
 from websockets import ConnectionClosed, InvalidStatus, Subprotocol
 from websockets.sync.client import ClientConnection, connect
 
@@ -145,3 +147,16 @@ def test_a_stop_closes_websockets_with_a_code(tmp_path: Path, name: str, code: i
             client.recv(timeout=10)
     assert closed.value.rcvd
     assert closed.value.rcvd.code == code
+
+
+def test_a_process_that_is_not_daphne_does_not_load_it() -> None:
+    code = "import sys; from api_core import asgi, urls; print('daphne' in sys.modules)"
+    ran = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], cwd=BASE_DIR, check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert ran.stdout == "False\n"
+
+
+def test_runserver_serves_websockets() -> None:
+    assert get_commands()["runserver"] == "apps.api.websocket"
+    assert isinstance(load_command_class("apps.api.websocket", "runserver"), Command)
