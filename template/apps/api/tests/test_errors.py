@@ -185,6 +185,9 @@ def test_a_throttled_response_contains_the_time_to_wait(
         "detail": f"Muitas requisições. Tente novamente em {seconds} segundos.",
         "code": "throttled",
     }
+    english = api.post(LOGIN, body, headers={"Accept-Language": "en"})
+    seconds = english.headers["Retry-After"]
+    assert english.json()["detail"] == f"Too many requests. Try again in {seconds} seconds."
 
 
 @pytest.mark.parametrize("phone", ["123", "+55 11 1", "phone"])
