@@ -67,8 +67,9 @@ user.set_password(user.password)
 user.save()
 """
 PRINT_JWT = """
+from apps.user import services
 from apps.user.tokens import issue_jwt
-print(issue_jwt(user).token)
+print(issue_jwt(services.start_session(user, services.Device())).token)
 """
 PRINT_PLAIN_JWT = """
 from rest_framework_simplejwt.tokens import AccessToken
