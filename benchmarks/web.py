@@ -331,11 +331,9 @@ def main() -> None:
             )
     text = report(measured, many, logins, argon2)
     print(text)
-    page = PAGE.read_text()
-    page = re.sub(
-        r"(?s)(<!-- nox -s bench -->\n).*?(\n<!-- end -->)", rf"\g<1>\n{text}\n\g<2>", page
-    )
-    PAGE.write_text(page)
+    head, start, rest = PAGE.read_text().partition("<!-- nox -s bench -->\n")
+    _old, end, tail = rest.partition("<!-- end -->\n")
+    PAGE.write_text(f"{head}{start}\n{text}\n\n{end}{tail}")
     PLOT.write_text(plot(measured))
 
 
