@@ -67,8 +67,9 @@ user.set_password(user.password)
 user.save()
 """
 PRINT_JWT = """
+from apps.user import services
 from apps.user.tokens import issue_jwt
-print(issue_jwt(user).token)
+print(issue_jwt(services.start_session(user, services.Device())).token)
 """
 PRINT_PLAIN_JWT = """
 from rest_framework_simplejwt.tokens import AccessToken
@@ -330,11 +331,9 @@ def main() -> None:
             )
     text = report(measured, many, logins, argon2)
     print(text)
-    page = PAGE.read_text()
-    page = re.sub(
-        r"(?s)(<!-- nox -s bench -->\n).*?(\n<!-- end -->)", rf"\g<1>\n{text}\n\g<2>", page
-    )
-    PAGE.write_text(page)
+    head, start, rest = PAGE.read_text().partition("<!-- nox -s bench -->\n")
+    _old, end, tail = rest.partition("<!-- end -->\n")
+    PAGE.write_text(f"{head}{start}\n{text}\n\n{end}{tail}")
     PLOT.write_text(plot(measured))
 
 
