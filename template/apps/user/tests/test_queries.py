@@ -26,7 +26,7 @@ def test_liveness_makes_no_query(
         ("get users/", 4),
         ("get users/{id}/", 4),
         ("patch users/{id}/", 10),
-        ("delete users/{id}/", 18),
+        ("delete users/{id}/", 19),
         ("post auth/logout/", 2),
     ],
 )
@@ -43,10 +43,11 @@ def test_the_number_of_queries_with_a_jwt(
     assert response.status_code in {200, 204}
 
 
-# Three counters of the rate limits, the user, and the time of the login.
-def test_a_login_makes_five_queries(
+# Three counters of the rate limits, the user, the time of the login, the session, and the end of
+# sessions that are too many.
+def test_a_login_makes_seven_queries(
     api: APIClient, user: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         body = {"email": user.email, "password": PASSWORD}
         assert api.post(f"{API}auth/login/", body).status_code == 200
