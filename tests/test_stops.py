@@ -65,6 +65,7 @@ import time
 
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 from structlog import get_logger
 
 released = threading.Event()
@@ -73,6 +74,7 @@ def slow(request):
     time.sleep(3)
     return HttpResponse(b"x" * 1_000_000)
 
+@csrf_exempt
 async def asynchronous(request):
     await asyncio.sleep(0)
     return JsonResponse({"address": request.META["REMOTE_ADDR"], "size": len(request.body)})

@@ -43,9 +43,8 @@ def test_the_number_of_queries_with_a_jwt(
     assert response.status_code in {200, 204}
 
 
-# Three counters of the rate limits, the user, the time of the login, the session, and the end of
-# sessions that are too many.
-def test_a_login_makes_seven_queries(
+# Three counters of the rate limits, the user, the time of the login, and two for the session.
+def test_the_number_of_queries_of_a_login(
     api: APIClient, user: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(7):
