@@ -262,7 +262,9 @@ class TestRefresh:
         assert Session.objects.get().expires_at <= timezone.now() + timedelta(hours=1)
 
     @pytest.mark.parametrize(
-        "change", [{"expires_at": timezone.now}, {"security_stamp": uuid4}], ids=str
+        "change",
+        [{"expires_at": timezone.now}, {"security_stamp": uuid4}],
+        ids=["expired", "ended"],
     )
     def test_an_ended_session_is_not_refreshed(
         self, phone: APIClient, user: User, change: dict[str, Callable[[], Any]]
