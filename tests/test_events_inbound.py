@@ -159,7 +159,7 @@ def test_the_consumer_continues_after_a_database_restart(inbox: Inbox, kind: str
             inbox.send(event_id)
         time.sleep(3)
         with database(inbox.service.folder, kind):
-            # At most one batch was received in vain, and is received again after the visibility timeout.
+            # One batch at most was not handled. It is received again after the visibility timeout.
             wait_until(lambda: inbox.left() == (0, 0))
             assert process.poll() is None
             assert inbox.state() == {"effects": ids, "processed": ids}

@@ -207,6 +207,6 @@ def account_deleted(at: str) -> Values:
 
 @receiver(post_delete, sender=User)
 def delete_emails(sender: type[User], instance: User, **kwargs: Any) -> None:
-    """Delete a deleted user's e-mails from the log, except the one that tells of the deletion."""
+    """Delete a deleted user's e-mails from the log, except the one about the deletion."""
     theirs = Email.objects.filter(Q(to=instance.email) | Q(context__user_id=instance.pk))
     theirs.exclude(kind=account_deleted.name).delete()

@@ -230,7 +230,7 @@ def test_the_command_prints_the_number_of_emails(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "1 sent\nnothing due\n"
 
 
-# Failing and trying again
+# Failures and retries
 
 
 def test_no_email_is_lost_in_an_outage_of_two_days(
@@ -456,7 +456,7 @@ def test_no_transaction_is_open_during_smtp(
     monkeypatch.setattr(
         EmailBackend, "send_messages", lambda *args: seen.append(connection.in_atomic_block)
     )
-    queue()  # Sent at once: there is no transaction to wait for.
+    queue()  # Sent immediately, because there is no transaction.
     assert seen == [False]
 
 
@@ -490,7 +490,7 @@ def test_many_workers_send_each_email_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(Email.objects.values_list("state", "attempts")) == {(State.SENT, 1)}
 
 
-# Again
+# Sending again
 
 
 def test_a_failed_email_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
@@ -588,3 +588,17 @@ def test_an_email_that_is_not_logged_is_deleted_once_it_is_sent(
     send_due_emails.call()
     assert len(mailoutbox) == 1
     assert not Email.objects.exists()
+
+
+def test_the_terminal_shows_an_email_as_people_read_it(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = "apps.communication.terminal.EmailBackend"
+    settings.MAILERS = {"default": {"BACKEND": backend}}
+    email = queue()
+    send_due_emails.call()
+    assert state_of(email) == State.SENT
+    printed = capsys.readouterr().out
+    for line in (f"From: {settings.DEFAULT_FROM_EMAIL}", "To: 0@example.com", "Subject: Hello Ana"):
+        assert f"\n{line}\n" in printed
+    assert "Look: <https://e.com/x>\n" in printed

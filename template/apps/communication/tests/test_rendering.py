@@ -183,7 +183,7 @@ def test_a_missing_value_raises_an_error() -> None:
         fill_html("<p>{{ name }}</p>", {})
 
 
-# What administrators write
+# Texts of administrators
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_link_placeholder_can_be_a_whole_url_or_text(html: str) -> None:
 
 
 def test_a_link_in_the_subject_is_rejected() -> None:
-    """The log of e-mails keeps the subject."""
+    """The delivery log contains the subject."""
     errors = find_errors(KIND, "{{ page_url }}", LINK)
     assert [error.code for error in errors["subject"]] == ["link_in_subject"]
 
@@ -301,7 +301,7 @@ def test_a_stored_template_is_sanitised_on_saving_and_rendering(db: None) -> Non
         kind="reset_password", language="en", subject="x", html="<p>a<script>alert(1)</script></p>"
     )
     assert template.html == "<p>a</p>"
-    # As a fixture or another program would have stored it:
+    # As stored by a fixture or another program:
     EmailTemplate.objects.update(html='<a href="{{ reset_url }}" onclick="alert(1)">x</a>')
     kind = get_kind("reset_password")
     assert "onclick" not in render_email(kind, "en", kind.placeholders).html

@@ -24,9 +24,9 @@ from django.db.models.functions import Now
 from structlog import get_logger
 
 from apps.event_sync.models import EventSync
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import MAX_BATCH
 from apps.event_sync.outgoing.retry import after_failure
-from apps.event_sync.outgoing.sending import Answer
 
 logger = get_logger(__name__)
 

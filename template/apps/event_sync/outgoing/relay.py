@@ -17,6 +17,7 @@ from structlog import get_logger
 from apps.event_sync.models import EventSync
 from apps.event_sync.outage import Outage
 from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import (
     MAX_BATCH,
     Message,
@@ -24,7 +25,7 @@ from apps.event_sync.outgoing.messages import (
     pack,
     pack_in_order,
 )
-from apps.event_sync.outgoing.sending import Answer, send_batch
+from apps.event_sync.outgoing.sending import send_batch
 from common.sqs.sqs_sync import is_fifo, sqs_client
 from common.stopping import Stop
 from common.tracebacks import describe_error

@@ -7,7 +7,7 @@ from django.db.models import Value
 from django.db.models.functions import Concat, Now
 
 from apps.event_sync.models import EventSync
-from apps.event_sync.outgoing.sending import Answer
+from apps.event_sync.outgoing.answer import Answer
 from common.backoff import backoff
 
 # Refusals until an event is dead. The waits between them double from 10 seconds to an hour:

@@ -1,12 +1,12 @@
 """One request to SQS, and what its response means for each message in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from structlog import get_logger
 
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import Message
 from common.sqs.sqs_sync import is_fifo
 from common.tracebacks import describe_error
@@ -35,30 +35,6 @@ _BLAME_NO_MESSAGE = {
     "ServiceUnavailable",
     "ThrottlingException",
 }
-
-
-@dataclass(slots=True)
-class Answer:
-    """The results of a request, by event id."""
-
-    accepted: dict[int, str] = field(default_factory=dict)
-    """Ids of the messages in SQS."""
-    refused: dict[int, str] = field(default_factory=dict)
-    """Why SQS does not accept the message. Counts as an attempt."""
-    unknown: dict[int, str] = field(default_factory=dict)
-    """Why it is not known whether SQS has the message, or why SQS failed. Not an attempt."""
-    out_of_turn: dict[int, str] = field(default_factory=dict)
-    """Ids of messages that SQS accepted before an earlier one of their group."""
-    outage: str = ""
-    """Why no other event can be sent now."""
-
-    def add(self, other: "Answer") -> None:
-        """Add the results of another request."""
-        self.accepted |= other.accepted
-        self.refused |= other.refused
-        self.unknown |= other.unknown
-        self.out_of_turn |= other.out_of_turn
-        self.outage = other.outage or self.outage
 
 
 def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) -> Answer:

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.outbox import LEASE
 from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
-from apps.event_sync.outgoing.sending import Answer
 from apps.event_sync.outgoing.status import check_event_sync, get_status
 from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.outgoing.helpers import State, states, store

@@ -7,8 +7,8 @@ import pytest
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox, retry
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
-from apps.event_sync.outgoing.sending import Answer
 from apps.event_sync.tests.outgoing.helpers import State, store
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from structlog import get_logger
 from common.schedule.jobs import run_due_jobs
 from common.stopping import stop_on_signals
 
-# Seconds between two looks at the schedule.
+# Seconds between two checks of the schedule.
 POLL = 30
 
 logger = get_logger(__name__)
