@@ -116,7 +116,7 @@ def test_a_wrong_method_is_not_allowed(api: APIClient) -> None:
 
 def test_an_unknown_host_is_a_bad_request(api: APIClient) -> None:
     english = {"Accept-Language": "en"}
-    response = api.get("/api/v1/health/", HTTP_HOST="evil.example", headers=english)
+    response = api.get("/api/v1/users/", HTTP_HOST="evil.example", headers=english)
     assert response.status_code == 400
     assert response.json() == {"detail": "The request is invalid.", "code": "bad_request"}
 
