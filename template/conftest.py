@@ -4,18 +4,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from django.core.mail import EmailMessage
-from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
 from apps.user.tests.factories import make_token, make_user
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings: Settings) -> None:
-    """Replace Argon2id, which is slow by design. Tests of passwords restore it."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def test_an_edited_service_passes_its_tests(
     service.run("ruff", "check")
     service.run("ruff", "format", "--check")
     service.run("mypy")
-    service.run("pytest", "--quiet")
+    service.run("pytest", "-n0", "--quiet")
     commit_all(folder)
 
     # Then the template also adds a field to the user, so two migrations follow the same one.
@@ -240,7 +240,7 @@ def test_an_edited_service_passes_its_tests(
     service.manage("migrate")
     assert service.shell(READ_DATA) == ANA
     service.manage("makemigrations", "--check", "--dry-run")
-    service.run("pytest", "--quiet", "--no-cov", "apps/user")
+    service.run("pytest", "-n0", "--quiet", "--no-cov", "apps/user")
 
 
 def add_nickname(template: Path) -> None:

@@ -205,7 +205,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="module", params=["postgres", "sqlite"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("postgres", marks=pytest.mark.xdist_group("events-postgres")),
+        pytest.param("sqlite", marks=pytest.mark.xdist_group("events-sqlite")),
+    ],
+)
 def folder(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Path:
     kind = request.param
     return installed(

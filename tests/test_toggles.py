@@ -95,7 +95,7 @@ def test_rows_move_from_one_database_to_the_other(history: Path, short_path: Pat
     (folder / "db.sqlite3").unlink()
     moved_to(service, "sqlite")
     service.shell(ADD_DATA.replace("ana@", "eva@"))
-    service.run("pytest", "--quiet", "--no-cov", "apps/user")
+    service.run("pytest", "-n0", "--quiet", "--no-cov", "apps/user")
     # The previous database still exists, and Git ignores it.
     assert (folder / ".postgres/PG_VERSION").exists()
     assert not [file for file in tracked(folder) if ".postgres" in file.parts]

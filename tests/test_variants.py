@@ -1,5 +1,6 @@
 """Every variant, installed in an environment of its own, in development and production."""
 
+import os
 import re
 import secrets
 import shutil
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import distributions
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.outcomes import Failed
@@ -28,6 +30,10 @@ from support import (
     tracked,
 )
 from support.service_docs import CONTRIBUTING, commands, section
+
+# The variants whose own tests run here. With the two of test_ci.py, they contain every pair of the
+# answers that change code. OWN_TESTS=all runs the tests of each variant.
+OWN_TESTS = VARIANTS if os.environ.get("OWN_TESTS") == "all" else [VARIANTS[n] for n in (3, 5, 6)]
 
 # Texts at the limits of what the questions accept.
 TEXTS = {
@@ -76,14 +82,41 @@ DATABASE_URLS = {
     "sqlite": "sqlite:///db.sqlite3",
 }
 
-# Values that production refuses if an option is chosen.
+# Values that production refuses, "" for a variable that is missing. Each group is for one start, which
+# names all that it refuses.
+REFUSED = [
+    {
+        "DJANGO_SECRET_KEY": "",
+        "DJANGO_SECRET_KEY_FALLBACKS": "abcdefgh" * 8 + ",,",
+        "DJANGO_ALLOWED_HOSTS": "",
+        "DATABASE_URL": "",
+        "URL_BASE": "http://api.example.com",
+        "EMAIL_HOST": "",
+        "EMAIL_PORT": "smtp",
+        "DEFAULT_FROM_EMAIL": "noreply",
+        "NUM_PROXIES": "-1",
+        "SCRIPT_NAME": "svc",
+        "DJANGO_DEBUG": "true",
+        "REGISTER_RETURNS_CONFIRM_TOKEN": "true",
+    },
+    {
+        "DJANGO_SECRET_KEY": "short",
+        "DJANGO_ALLOWED_HOSTS": "*",
+        "DATABASE_URL": "oracle",
+        "SCRIPT_NAME": "/svc/",
+    },
+    {
+        "DJANGO_ALLOWED_HOSTS": "https://api.example.com",
+        "DATABASE_URL": "mysql://db.example.com/service",
+    },
+    {"DJANGO_ALLOWED_HOSTS": "api.example.com:443"},
+]
+# The same for values that are refused if an option is chosen.
 REFUSED_WITH = {
-    "use_channels": [("REDIS_URL", ""), ("REDIS_URL", "localhost:6379")],
+    "use_channels": [{"REDIS_URL": ""}, {"REDIS_URL": "localhost:6379"}],
     "use_event_sync": [
-        ("SQS_QUEUE_URL", ""),
-        ("SQS_QUEUE_URL", "events"),
-        ("APP_KEY", "q"),
-        ("APP_KEY_FALLBACKS", "q"),
+        {"SQS_QUEUE_URL": "", "APP_KEY": "q", "APP_KEY_FALLBACKS": "q"},
+        {"SQS_QUEUE_URL": "events"},
     ],
 }
 
@@ -149,13 +182,16 @@ def test_every_pair_of_answers_is_in_a_variant(questions: tuple[str, str]) -> No
         assert pair in met
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(answers, id=name_of(answers), marks=pytest.mark.xdist_group(name_of(answers)))
-        for answers in VARIANTS
-    ],
-)
+def in_one_worker(variants: list[Answers]) -> list[Any]:
+    """Return parameters whose tests share a worker, and so a service."""
+    names = map(name_of, variants)
+    return [
+        pytest.param(answers, id=name, marks=pytest.mark.xdist_group(name))
+        for answers, name in zip(variants, names, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module", params=in_one_worker(VARIANTS))
 def variant(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Variant:
     answers: Answers = request.param
     folder = copier.copy(short_path / name_of(answers), **TEXTS, **answers).path
@@ -212,60 +248,38 @@ def test_check_sh_passes_production_settings_whatever_env_contains(variant: Vari
     assert "no issues (0 silenced)" in said
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DJANGO_SECRET_KEY", ""),
-        ("DJANGO_SECRET_KEY", "short"),
-        ("DJANGO_SECRET_KEY_FALLBACKS", "abcdefgh" * 8 + ",,"),
-        ("DJANGO_ALLOWED_HOSTS", ""),
-        ("DJANGO_ALLOWED_HOSTS", "*"),
-        ("DJANGO_ALLOWED_HOSTS", "https://api.example.com"),
-        ("DJANGO_ALLOWED_HOSTS", "api.example.com:443"),
-        ("DATABASE_URL", ""),
-        ("DATABASE_URL", "oracle"),
-        ("DATABASE_URL", "mysql://db.example.com/service"),
-        ("URL_BASE", "http://api.example.com"),
-        ("EMAIL_HOST", ""),
-        ("EMAIL_PORT", "smtp"),
-        ("DEFAULT_FROM_EMAIL", "noreply"),
-        ("NUM_PROXIES", "-1"),
-        ("SCRIPT_NAME", "svc"),
-        ("SCRIPT_NAME", "/svc/"),
-        ("DJANGO_DEBUG", "true"),
-        ("REGISTER_RETURNS_CONFIRM_TOKEN", "true"),
-    ],
-)
-def test_production_names_what_it_refuses(variant: Variant, name: str, value: str) -> None:
-    assert_refused(variant, name, value)
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_production_names_what_it_refuses(variant: Variant, number: int) -> None:
+    refused = dict(REFUSED[number])
+    for option, groups in REFUSED_WITH.items():
+        if variant.answers[option]:
+            refused |= groups[number] if number < len(groups) else {}
+    assert_refused(variant, refused, named=set(refused))
 
 
 def test_production_refuses_an_unencrypted_smtp_login(variant: Variant) -> None:
-    assert_refused(variant, "EMAIL_PORT", "25", named="EMAIL_HOST_USER")
+    assert_refused(variant, {"EMAIL_PORT": "25"}, named={"EMAIL_HOST_USER"})
 
 
 @pytest.mark.parametrize("option", REFUSED_WITH)
-def test_production_names_what_an_option_refuses(variant: Variant, option: str) -> None:
-    for name, value in REFUSED_WITH[option]:
-        if variant.answers[option]:
-            assert_refused(variant, name, value)
-        else:
-            assert not [file for file, text in variant.texts().items() if name in text]
+def test_a_variant_has_no_variable_of_another_option(variant: Variant, option: str) -> None:
+    names = {name for group in REFUSED_WITH[option] for name in group}
+    mentioned = {name for text in variant.texts().values() for name in names if name in text}
+    assert mentioned == (names if variant.answers[option] else set())
 
 
-def assert_refused(variant: Variant, name: str, value: str, named: str = "") -> None:
-    production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
-    environment = {**production, name: value} if value else without(production, name)
+def assert_refused(variant: Variant, values: dict[str, str], named: set[str]) -> None:
+    environment = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
+    environment = {name: value for name, value in (environment | values).items() if value}
     with variant.dotenv(), pytest.raises(Failed) as failed:
         variant.manage("check", **environment)
-    header, line = str(failed.value).splitlines()[-2:]
-    assert header == "Configuration error in api_core.settings.prod:"
-    assert line.startswith(f"  {named or name}: ")
     assert "Traceback" not in str(failed.value)
-
-
-def without(variables: dict[str, str], name: str) -> dict[str, str]:
-    return {key: value for key, value in variables.items() if key != name}
+    _before, _header, lines = str(failed.value).partition(
+        "\nConfiguration error in api_core.settings.prod:\n"
+    )
+    assert [line.split(": ")[0] for line in sorted(lines.splitlines())] == [
+        f"  {name}" for name in sorted(named)
+    ]
 
 
 def test_the_example_names_everything_that_production_requires(variant: Variant) -> None:
@@ -289,6 +303,7 @@ def test_the_example_names_everything_that_production_requires(variant: Variant)
     assert sorted(lines) == sorted(f"  {name}: Environment variable not set." for name in missing)
 
 
+@pytest.mark.parametrize("variant", in_one_worker(OWN_TESTS), indirect=True)
 def test_a_variant_passes_its_own_tests(variant: Variant) -> None:
     """They pass with any .env and any shell variables."""
     names = variables_of(variant)
@@ -297,6 +312,7 @@ def test_a_variant_passes_its_own_tests(variant: Variant) -> None:
     with variant.dotenv("".join(f"{name}=hostile\n" for name in names)):
         variant.run(
             "pytest",
+            "-n0",
             "--quiet",
             "--cov",
             "--cov-fail-under=90",

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,11 +78,18 @@ def wait_for(url: str) -> None:
 
 
 def installed(copier: CopierFixture, folder: Path, **answers: Any) -> Path:
-    """Return a new service with its packages installed, and without a .env."""
+    """Return a new service with its packages installed, and without a .env.
+
+    Services with the same packages share an environment.
+    """
     service = copier.copy(folder, **answers).path
     (service / ".env").unlink()
-    run(UV, "venv", "--quiet", cwd=service)
-    run(UV, "pip", "install", "--quiet", "--requirement", "requirements-dev.txt", cwd=service)
+    lock = service / "requirements-dev.txt"
+    venv = folder.parent / f"venv-{sha256(lock.read_bytes()).hexdigest()[:8]}"
+    if not venv.exists():
+        run(UV, "venv", "--quiet", venv, cwd=service)
+        run(UV, "pip", "sync", "--quiet", "--python", venv, lock, cwd=service)
+    (service / ".venv").symlink_to(venv)
     return service
 
 

@@ -7,12 +7,13 @@ import logging.config
 import smtplib
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 from rest_framework.test import APIClient
@@ -24,7 +25,7 @@ from api_core.request_log import RequestLogMiddleware
 from apps.user.models import User
 from apps.user.tests.factories import make_token, make_user
 from apps.user.tokens import confirm_email_token
-from common.tracebacks import describe_error
+from common.tracebacks import describe_error, format_traceback
 
 EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
 
@@ -32,7 +33,9 @@ SELF = Path(__file__)
 
 
 class WebServiceError(Exception):
-    response: ClassVar[dict[str, Any]] = {"Error": {"Code": "AccessDenied", "Message": "a secret"}}
+    def __init__(self, response: dict[str, Any]) -> None:
+        super().__init__("a secret")
+        self.response = response
 
 
 type Lines = Callable[[], list[dict[str, Any]]]
@@ -79,6 +82,9 @@ def test_a_database_error_is_described_without_the_row(db: None, lines: Lines) -
         User.objects.create(email=EMAIL)
     get_logger().warning("not_stored", error=raised.value)
     logging.getLogger("library").error("Not stored: %s", raised.value)
+    cause = raised.value.__cause__
+    assert cause is not None
+    assert lines()[0]["error"] == f"django.db.utils.IntegrityError: {describe_error(cause)}"
     assert "unique" in lines()[0]["error"].lower()
     assert "unique" in lines()[1]["event"].lower()
     assert EMAIL not in json.dumps(lines())
@@ -89,7 +95,13 @@ def test_a_database_error_is_described_without_the_row(db: None, lines: Lines) -
     [
         (ValueError("a secret"), "ValueError"),
         (KeyError("a secret"), "KeyError"),
-        (WebServiceError("a secret"), f"{__name__}.WebServiceError: AccessDenied"),
+        (
+            WebServiceError({"Error": {"Code": "AccessDenied", "Message": "a secret"}}),
+            f"{__name__}.WebServiceError: AccessDenied",
+        ),
+        (WebServiceError({"Error": {}}), f"{__name__}.WebServiceError"),
+        (WebServiceError({}), f"{__name__}.WebServiceError"),
+        (DatabaseError("Not saved."), "django.db.utils.DatabaseError: Not saved."),
         (
             ConnectionRefusedError(111, "Connection refused"),
             "ConnectionRefusedError: Connection refused",
@@ -101,6 +113,27 @@ def test_a_database_error_is_described_without_the_row(db: None, lines: Lines) -
 )
 def test_only_a_message_without_data_is_logged(error: Exception, description: str) -> None:
     assert describe_error(error) == description
+
+
+@pytest.mark.parametrize("cause", ["given", "implicit", "none"])
+def test_a_traceback_begins_with_the_cause(cause: str) -> None:
+    def fail() -> None:
+        try:
+            int("a secret")
+        except ValueError as error:
+            if cause == "given":
+                raise RuntimeError("a secret") from error
+            if cause == "none":
+                raise RuntimeError("a secret") from None
+            raise RuntimeError("a secret")  # noqa: B904 - without a cause
+
+    with pytest.raises(RuntimeError) as raised:
+        fail()
+    *causes, last = format_traceback(raised.value).split(
+        "\nDuring handling of the above exception:\n\n"
+    )
+    assert [text.splitlines()[-1] for text in causes] == ([] if cause == "none" else ["ValueError"])
+    assert last == "".join(traceback.format_tb(raised.tb)) + "RuntimeError"
 
 
 def test_exceptions_are_logged_as_objects() -> None:

@@ -46,6 +46,21 @@ def call(path: str = "/nowhere/", body: BytesIO | None = None, **variables: str)
     return int(statuses[0].split()[0]), json.loads(content)
 
 
+def received(
+    body: BytesIO | None = None, markers: dict[str, Any] | None = None, **variables: str
+) -> dict[str, Any]:
+    """Call the middleware, and return the environment that the application receives."""
+    environs: list[dict[str, Any]] = []
+
+    def application(environ: Any, _start_response: Any) -> list[bytes]:
+        environs.append(environ)
+        return []
+
+    environ = {"wsgi.input": body or BytesIO()} | variables | (markers or {})
+    RequestBodyMiddleware(application)(environ, lambda *_: lambda _: None)
+    return environs[0]
+
+
 def test_a_refusal_is_in_the_language_of_its_own_request() -> None:
     punycode = "application/json; charset=punycode"
     for language, detail in (("pt-br", "Tipo de mídia"), ("en", "Unsupported media type")):
@@ -68,15 +83,43 @@ class TestCharsets:
     def test_a_charset_other_than_utf8_is_unsupported(self, content_type: str) -> None:
         status, error = call(CONTENT_TYPE=content_type, QUERY_STRING="a=b")
         assert (status, error["code"]) == (415, "unsupported_media_type")
+        assert content_type in error["detail"]
 
-    def test_utf8_is_accepted(self) -> None:
-        assert call(CONTENT_TYPE="application/json; charset=UTF-8")[0] == 404
+    @pytest.mark.parametrize("charset", ["UTF-8", "utf8"])
+    def test_utf8_is_accepted(self, charset: str) -> None:
+        assert call(CONTENT_TYPE=f"application/json; charset={charset}")[0] == 404
+
+    def test_a_request_without_a_content_type_is_accepted(self) -> None:
+        assert "CONTENT_TYPE" not in received()
+
+    def test_a_refused_body_is_read_and_not_passed_on(self) -> None:
+        body = BytesIO(b"secret")
+        environ = received(body, CONTENT_TYPE="text/plain; charset=hex", CONTENT_LENGTH="6")
+        assert body.tell() == 6
+        assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("", "0")
+        assert environ["wsgi.input"].read() == b""
 
 
 class TestBodies:
     def test_a_body_that_is_too_large_is_not_read(self) -> None:
         status, error = call(body=UnreadableBody(), CONTENT_LENGTH=str(LIMIT + 1))
         assert (status, error["code"]) == (413, "payload_too_large")
+
+    def test_a_body_of_the_maximum_size_is_passed_on(self) -> None:
+        assert received(CONTENT_LENGTH=str(LIMIT))["CONTENT_LENGTH"] == str(LIMIT)
+
+    def test_a_body_can_be_read_in_parts_and_in_lines(self) -> None:
+        body = received(BytesIO(b"first\nsecond\n"), CONTENT_LENGTH="13")["wsgi.input"]
+        assert (body.read(3), body.readline(), body.read(6)) == (b"fir", b"st\n", b"second")
+
+    @pytest.mark.parametrize("markers", [{"asgi.scope": {}}, {"wsgi.input_terminated": True}])
+    def test_a_chunked_body_is_passed_on_with_its_length(self, markers: dict[str, Any]) -> None:
+        environ = received(BytesIO(b"chunks"), markers, HTTP_TRANSFER_ENCODING="chunked")
+        assert environ["CONTENT_LENGTH"] == "6"
+        assert environ["wsgi.input"].read(6) == b"chunks"
+
+    def test_a_chunked_body_that_the_server_does_not_decode_is_not_read(self) -> None:
+        received(UnreadableBody(), HTTP_TRANSFER_ENCODING="chunked")
 
     def test_a_chunked_body_is_read_up_to_the_limit(self) -> None:
         body = BytesIO(b"a" * (2 * LIMIT))
@@ -90,7 +133,7 @@ class TestBodies:
             return [environ["wsgi.input"].read(100)]
 
         environ = {"CONTENT_LENGTH": "100", "wsgi.input": BytesIO(b"a part")}
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError, match=r"^The client disconnected"):
             RequestBodyMiddleware(read)(environ, lambda *_: lambda _: None)
 
     def test_a_chunked_body_that_ends_early_is_malformed(self) -> None:

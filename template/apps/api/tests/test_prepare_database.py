@@ -2,6 +2,7 @@
 
 import threading
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,6 +12,20 @@ from apps.api.management.commands import prepare_database
 from apps.api.management.commands.prepare_database import migration_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only moves while the command sleeps."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(
+        prepare_database, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep)
+    )
 
 
 def test_preparation_fails_if_the_database_stays_unavailable(

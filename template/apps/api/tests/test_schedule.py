@@ -3,6 +3,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -42,12 +43,13 @@ def test_every_command_of_the_schedule_runs(
 def test_a_command_runs_once_in_its_interval(
     settings: Settings, runs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.SCHEDULE = {"clearsessions --verbosity 0": timedelta(days=1)}
+    commands = ("clearsessions --verbosity 0", "prune_emails")
+    settings.SCHEDULE = dict.fromkeys(commands, timedelta(days=1))
     start = timezone.now()
     for hours, count in ((0, 1), (23, 1), (24, 2), (47, 2), (49, 3)):
         monkeypatch.setattr(timezone, "now", lambda at=start + timedelta(hours=hours): at)
         run_due_jobs()
-        assert runs == [("clearsessions", "--verbosity", "0")] * count
+        assert runs == [("clearsessions", "--verbosity", "0"), ("prune_emails",)] * count
 
 
 @pytest.mark.django_db
@@ -57,7 +59,10 @@ def test_a_failing_command_is_logged_and_the_others_run(
     caplog.set_level("INFO")
     settings.SCHEDULE = dict.fromkeys(("no_such_command", "clearsessions"), timedelta(days=1))
     run_due_jobs()
-    assert [record.msg["event"] for record in ours(caplog)] == ["job_failed", "job_finished"]
+    assert [(line["event"], line["command"]) for line in map(attrgetter("msg"), ours(caplog))] == [
+        ("job_failed", "no_such_command"),
+        ("job_finished", "clearsessions"),
+    ]
 
 
 @pytest.mark.django_db(transaction=True)

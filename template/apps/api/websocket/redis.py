@@ -14,6 +14,9 @@ from common.drf.health import State
 
 logger = get_logger(__name__)
 
+# Seconds that a check of readiness waits for Redis.
+PING_TIMEOUT = 2.0
+
 
 async def run_id(layer: Any) -> str:
     """Return the id of the Redis server, which changes when it restarts; "" for a layer in memory.
@@ -37,5 +40,5 @@ def check_channel_layer() -> State:
 
 
 async def _ping(layer: Any) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PING_TIMEOUT):
         await run_id(layer)

@@ -153,6 +153,7 @@ def test_a_new_template_starts_with_the_built_in_text(editor: Client) -> None:
     chooser = editor.get(ADD).content.decode()
     url = f"{ADD}?kind=reset_password&amp;language=pt-br"
     assert f'href="{url}"' in chooser
+    assert "csrfmiddlewaretoken" in chooser, "the form to log out needs it"
     page = unescape(editor.get(unescape(url)).content.decode())
     assert f'value="{shipped.subject}"' in page
     assert shipped.html in page

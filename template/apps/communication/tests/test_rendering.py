@@ -131,6 +131,10 @@ def test_an_email_names_the_service_first(settings: Settings) -> None:
     assert body.index("Cats &amp; Dogs") < body.index("<p>Hello</p>")
 
 
+def test_a_subject_is_cut_to_the_length_of_its_column() -> None:
+    assert len(fill_subject("{{ name }}", {"name": "a" * 300})) == 255
+
+
 def test_an_email_ends_with_a_footer_in_its_language(settings: Settings) -> None:
     settings.URL_BASE = "https://api.example.com"
     email = render_text(Text("Hi", "<p>Hello</p>"), "en", VALUES)

@@ -64,6 +64,17 @@ def test_idna_2008_keeps_sharp_s() -> None:
     assert normalise_email("a@stra\u00dfe.example") == "a@xn--strae-oqa.example"
 
 
+def test_the_longest_address_is_accepted_and_a_longer_one_refused() -> None:
+    local_part = "a" * 64
+    domain = ".".join(["b" * 45] * 4) + ".email"
+    longest = f"{local_part}@{domain}"
+    assert len(longest) == 254
+    assert normalise_email(longest) == longest
+    for address in (f"{local_part}@b{domain}", f"{local_part}@\u00fc{domain[1:]}"):
+        with pytest.raises(ValueError, match="cannot receive"):
+            normalise_email(address)
+
+
 @pytest.mark.parametrize("address", NEVER_MAILABLE)
 def test_an_address_that_cannot_get_mail_is_invalid(address: str) -> None:
     with pytest.raises(ValueError, match=r"."):

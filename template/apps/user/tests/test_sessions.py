@@ -23,6 +23,7 @@ from apps.user.tests.factories import PASSWORD, make_token, make_user
 from apps.user.tokens import confirm_email_token, reset_password_token
 
 AUTH = "/api/v1/auth"
+UNKNOWN = "5b0c3ddd-9f4f-4a46-9d2c-8ff9a6ab53a0"
 SESSIONS = f"{AUTH}/sessions/"
 ME = "/api/v1/users/me/"
 DAY = 86_400
@@ -163,7 +164,7 @@ class TestList:
         assert [row["current"] for row in response.json()] == [False, True]
         assert "no-store" in response.headers["Cache-Control"]
 
-    @pytest.mark.parametrize("path", [SESSIONS, f"{SESSIONS}{uuid4()}/"])
+    @pytest.mark.parametrize("path", [SESSIONS, f"{SESSIONS}{UNKNOWN}/"])
     def test_a_jwt_is_required(self, api: APIClient, user: User, path: str) -> None:
         api.force_login(user)
         assert api.get(path).status_code == 401
@@ -206,7 +207,7 @@ class TestEnd:
         """8.2.2"""
         other = bearer(make_token(make_user()))
         answers = [
-            phone.delete(f"{SESSIONS}{session}/") for session in (own_session(other), uuid4(), "1")
+            phone.delete(f"{SESSIONS}{session}/") for session in (own_session(other), UNKNOWN, "1")
         ]
         assert [answer.status_code for answer in answers] == [404] * 3
         assert answers[0].content == answers[1].content
@@ -262,7 +263,9 @@ class TestRefresh:
         assert Session.objects.get().expires_at <= timezone.now() + timedelta(hours=1)
 
     @pytest.mark.parametrize(
-        "change", [{"expires_at": timezone.now}, {"security_stamp": uuid4}], ids=str
+        "change",
+        [{"expires_at": timezone.now}, {"security_stamp": uuid4}],
+        ids=["expired", "logged out"],
     )
     def test_an_ended_session_is_not_refreshed(
         self, phone: APIClient, user: User, change: dict[str, Callable[[], Any]]

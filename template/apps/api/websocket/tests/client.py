@@ -11,7 +11,7 @@ from api_core.asgi import application
 ECHO = "/ws/echo/"
 NOTIFICATIONS = "/ws/notifications/"
 # Seconds to wait for a message, on a busy machine.
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 class Socket(WebsocketCommunicator):

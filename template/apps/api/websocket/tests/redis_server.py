@@ -34,7 +34,7 @@ class RedisServer:
             [self._program, *options], cwd=self._folder, stdout=subprocess.DEVNULL
         )
         client = Redis.from_url(self.url)
-        for _attempt in range(100):
+        for _attempt in range(600):
             try:
                 client.ping()
             except RedisConnectionError:
@@ -50,4 +50,4 @@ class RedisServer:
     def kill(self) -> None:
         """Kill it without a shutdown, as a power failure does."""
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)

@@ -1,7 +1,9 @@
 """Re-checks of the credentials of open connections. OWASP ASVS 5.0: 7.4.1, 7.4.2."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from apps.api.consumers import EchoConsumer
+from apps.api.websocket.consumer import GuardedConsumer
+from apps.api.websocket.credentials import Credentials
 from apps.api.websocket.tests.client import TIMEOUT, Socket, connected
 from apps.api.websocket.tests.test_credentials import OWN, token_of
 from apps.user import services
@@ -20,13 +24,37 @@ from apps.user.models import User
 from apps.user.tests.factories import PASSWORD
 
 Logged = Callable[[], list[dict[str, Any]]]
+Rechecked = Callable[[], Awaitable[None]]
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def frequent_checks(settings: Settings) -> None:
+def frequent_checks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.WEBSOCKET_RECHECK_SECONDS = 0.05
+    # However late they are on a busy machine.
+    for module in ("consumer", "limits"):
+        monkeypatch.setattr(f"apps.api.websocket.{module}.lease_seconds", lambda: 60)
+
+
+@pytest.fixture
+def rechecked(monkeypatch: pytest.MonkeyPatch) -> Rechecked:
+    """Return a function that waits until the next re-check has ended."""
+    ended = asyncio.Event()
+    check = GuardedConsumer._check
+
+    async def counted(self: GuardedConsumer, credentials: Credentials) -> Credentials:
+        try:
+            return await check(self, credentials)
+        finally:
+            ended.set()
+
+    async def rechecked() -> None:
+        ended.clear()
+        await asyncio.wait_for(ended.wait(), TIMEOUT)
+
+    monkeypatch.setattr(GuardedConsumer, "_check", counted)
+    return rechecked
 
 
 @pytest.fixture
@@ -57,11 +85,17 @@ def delete(user: User) -> None:
     user.delete()
 
 
-async def test_a_connection_closes_when_its_token_expires(user: User, settings: Settings) -> None:
+async def test_a_connection_closes_when_its_token_expires(
+    user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.WEBSOCKET_RECHECK_SECONDS = 3600
-    token = await database_sync_to_async(token_of)(user, exp=int(time.time()) + 2)
+    expires_at = int(time.time()) + 1800
+    # A clock by which the token expires in a moment.
+    ahead = expires_at - time.time() - 0.1
+    clock = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + ahead)
+    monkeypatch.setattr("apps.api.websocket.consumer.time", clock)
+    token = await database_sync_to_async(token_of)(user, exp=expires_at)
     socket = await Socket(authorization=f"Bearer {token}").open()
-    assert await socket.echoes()
     assert await socket.close_code() == 4401
 
 
@@ -105,19 +139,19 @@ async def test_a_connection_closes_when_its_session_logs_out(browser: Client) ->
 
 
 async def test_a_connection_survives_a_change_of_the_secret_key(
-    browser: Client, settings: Settings
+    browser: Client, settings: Settings, rechecked: Rechecked
 ) -> None:
     """A re-check must not renew the session: the browser would not receive its new cookie."""
     async with connected(session=session_of(browser), origin=OWN) as socket:
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
         settings.SECRET_KEY = "another key " * 5
-        for _check in range(10):
-            assert await socket.echoes()
-            assert await socket.receive_nothing(timeout=0.05)
+        for _check in range(3):
+            await rechecked()
+        assert await socket.echoes()
 
 
 async def test_a_recheck_refreshes_the_user(
-    user: User, bearer: str, monkeypatch: pytest.MonkeyPatch
+    user: User, bearer: str, monkeypatch: pytest.MonkeyPatch, rechecked: Rechecked
 ) -> None:
     async def reply(consumer: EchoConsumer, **_message: object) -> None:
         await consumer.send(consumer.scope["user"].first_name)
@@ -126,7 +160,9 @@ async def test_a_recheck_refreshes_the_user(
     async with connected(authorization=bearer) as socket:
         user.first_name = "Renamed"
         await database_sync_to_async(user.save)()
-        assert await socket.receive_nothing(timeout=0.5)
+        # The first of them may have begun before the change.
+        await rechecked()
+        await rechecked()
         await socket.send_to(text_data="name?")
         assert await socket.receive_text_or_bytes() == "Renamed"
 
@@ -157,17 +193,20 @@ async def test_the_end_of_a_connection_is_logged(user: User, bearer: str, logged
     async with connected() as anonymous:
         assert await anonymous.echoes()
     first, second = [each for each in logged() if each["event"] == "websocket_closed"]
-    assert 0.2 <= first.pop("seconds") <= time.monotonic() - started
-    assert second.pop("seconds") < 10
+    elapsed = time.monotonic() - started
+    assert 0.2 <= first.pop("seconds") <= elapsed
+    assert second.pop("seconds") <= elapsed
     event = {"event": "websocket_closed", "path": "/ws/echo/", "code": 1000}
     assert (first, second) == (event | {"user": user.pk}, event | {"user": None})
 
 
-async def test_a_connection_with_valid_credentials_stays_open(bearer: str) -> None:
+async def test_a_connection_with_valid_credentials_stays_open(
+    bearer: str, rechecked: Rechecked
+) -> None:
     async with connected(authorization=bearer) as socket:
-        for _check in range(10):
-            assert await socket.echoes()
-            assert await socket.receive_nothing(timeout=0.05)
+        for _check in range(3):
+            await rechecked()
+        assert await socket.echoes()
 
 
 async def test_a_short_database_outage_closes_no_connection(
@@ -186,12 +225,13 @@ async def test_a_long_database_outage_closes_the_connection(
 ) -> None:
     """The token may have been revoked in the meantime."""
     socket = await Socket(authorization=bearer).open()
-    assert await socket.receive_nothing(timeout=0.2)
+    leases = iter([60, 60, 0])
+    monkeypatch.setattr("apps.api.websocket.consumer.lease_seconds", lambda: next(leases))
     checks = fail_checks(monkeypatch)
     assert await socket.close_code() == 4503
-    assert len(checks) > 1
+    assert len(checks) == 3
     warnings = [each for each in logged() if each["event"] == "websocket_not_checked"]
-    assert len(warnings) == len(checks)
+    assert len(warnings) == 3
     assert {str(warning["error"]) for warning in warnings} == {"no database"}
 
 
