@@ -37,9 +37,9 @@ from apps.event_sync.inbound.queue import Consumer
 from apps.event_sync.managers.producer_msg import ProducerMsg
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import envelope
 from apps.event_sync.outgoing.relay import Relay
-from apps.event_sync.outgoing.sending import Answer
 from common.sqs.sqs_sync import create_client, sqs_client
 from common.stopping import Stop
 from django.conf import settings

@@ -67,9 +67,8 @@ user.set_password(user.password)
 user.save()
 """
 PRINT_JWT = """
-from apps.user import services
-from apps.user.tokens import issue_jwt
-print(issue_jwt(services.start_session(user, services.Device())).token)
+from apps.user.tests.factories import make_token
+print(make_token(user))
 """
 PRINT_PLAIN_JWT = """
 from rest_framework_simplejwt.tokens import AccessToken

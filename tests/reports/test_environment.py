@@ -82,6 +82,7 @@ def values(live_service: Service) -> dict[str, str]:
         "DATABASE_POOL_SIZE": "3",
         "DATABASE_STATEMENT_TIMEOUT": "20000",
         "DATABASE_TRANSACTION_POOLING": "true",
+        "HOME_URL": "https://www.example.com/",
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "WEBSOCKET_ECHO_NEEDS_USER": "false",
         "EMAIL_HOST": "smtp.example.com",

@@ -23,6 +23,7 @@ from apps.event_sync.management.commands import event_sync_consume
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
 from apps.event_sync.tests.inbound.helpers import confirmation, handled_by, make_event, refresh
+from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.outgoing.helpers import Network
 from apps.user.models import User
 from apps.user.tests.factories import make_user
@@ -332,7 +333,11 @@ class TestOutage:
             assert longest / 2.1 <= pause <= longest
 
     def test_no_message_is_received_while_the_database_is_unavailable(
-        self, queue: Queue, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+        self,
+        queue: Queue,
+        pauses: list[float],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         states = iter(["unavailable", "unavailable", "ok"])
 
@@ -347,6 +352,8 @@ class TestOutage:
             assert consumer.run(until_empty=True) == {"failed": 1}
         assert len(pauses) == 2
         assert list(states) == []
+        (outage,) = logged(caplog, "event_sync_outage")[:1]
+        assert (outage["of"], outage["error"]) == ("database", "not available")
         assert queue.counts() == (0, 1, 0)
 
 

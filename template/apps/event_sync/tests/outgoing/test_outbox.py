@@ -225,8 +225,11 @@ def test_unblock_all_makes_blocked_events_due() -> None:
     assert outbox.claim(10, in_order=True) == []
     send(claimed, in_order=False)
     assert outbox.claim(10, in_order=True) == []
+    waiting = store(2, next_attempt_at=timezone.now() + timedelta(days=1))
     outbox.unblock_all()
+    assert not EventSync.objects.filter(blocked=True).exists()
     assert outbox.claim(10, in_order=True) == [second]
+    assert states(waiting) == [State.PENDING]
 
 
 def test_unblocked_events_are_claimed_before_later_events_of_other_objects() -> None:

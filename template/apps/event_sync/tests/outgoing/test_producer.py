@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from apps.event_sync.models import EventSync
@@ -25,6 +26,7 @@ from apps.event_sync.tests.outgoing.helpers import (
     states,
     store,
 )
+from common.sqs.sqs_sync import sqs_client
 
 pytestmark = pytest.mark.django_db
 
@@ -105,7 +107,7 @@ def test_dates_decimals_and_uuids_are_sent_as_strings(queue_url: str, commit: Co
     ],
 )
 def test_an_event_that_cannot_be_sent_is_refused(field: str, value: Any) -> None:
-    with pytest.raises(EventRefusedError, match=field):
+    with pytest.raises(EventRefusedError, match=f"^{field} "):
         produce(**{field: value})
     assert not EventSync.objects.exists()
 
@@ -176,6 +178,15 @@ def test_events_without_an_id_have_their_own_object_keys(
     assert len({event.obj_key for event in events}) == 3
     assert all(event.obj_key.startswith("invoice:") for event in events)
     assert received_ids(fifo_url) == [event.pk for event in events]
+
+
+@pytest.mark.parametrize("length", [1, 200])
+def test_a_type_has_up_to_200_characters(length: int) -> None:
+    assert produce(obj_type="x" * length).obj_type == "x" * length
+
+
+def test_an_object_key_of_255_characters_is_kept() -> None:
+    assert produce(obj_data={"id": "x" * 247}).obj_key == "invoice:" + "x" * 247
 
 
 def test_a_long_object_key_is_hashed() -> None:
@@ -291,6 +302,7 @@ def test_requests_do_not_wait_for_sqs_after_a_failure(
     sqs.fault = "down"
     with commit():
         first = produce(1)
+    assert "503" in after_commit.outage.error
     requests = sqs.requests
     sqs.fault = ""
     with commit():
@@ -300,6 +312,31 @@ def test_requests_do_not_wait_for_sqs_after_a_failure(
     with commit():
         third = produce(3)
     assert states(first, second, third) == [State.PENDING, State.PENDING, State.SENT]
+
+
+def test_a_commit_uses_the_client_of_the_queue_with_short_time_outs(
+    queue_url: str, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def client(url: str, **time_outs: float) -> Any:
+        asked.append((url, time_outs))
+        return sqs_client(url, **time_outs)
+
+    monkeypatch.setattr(after_commit, "sqs_client", client)
+    with commit():
+        produce()
+    assert asked == [(queue_url, {"connect_timeout": 1, "read_timeout": 2})]
+
+
+def test_a_commit_makes_the_next_event_of_the_object_due(fifo_url: str, commit: Commit) -> None:
+    with commit():
+        produce()
+        later = timezone.now() + datetime.timedelta(hours=1)
+        following = store(blocked=True, next_attempt_at=later)
+    following.refresh_from_db()
+    assert not following.blocked
+    assert following.next_attempt_at == following.created
 
 
 @real_commits

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox, relay, sending
 from apps.event_sync.outgoing.relay import Relay
 from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
+from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.outgoing.helpers import (
     PATIENCE,
     Fault,
@@ -386,6 +388,21 @@ def test_the_command_stops_on_a_signal(
     assert len(received_ids(queue_url)) == sent > 0
 
 
+def test_a_failure_to_close_the_connection_does_not_stop_the_relay(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close() -> None:
+        raise OperationalError("closed")
+
+    monkeypatch.setattr(outbox, "outbox_connection", lambda: SimpleNamespace(close=close))
+    stop = Stop()
+    stop.requested = True
+    Relay(queue_url, stop)._await_database(OperationalError("gone"))
+    (line,) = logged(caplog, "event_sync_outage")
+    assert line["of"] == "database"
+    assert line["error"].endswith("OperationalError: gone")
+
+
 # Commands
 
 
@@ -423,25 +440,27 @@ def set_up(name: str, *arguments: str, **options: Any) -> str:
     return output.getvalue()
 
 
-@pytest.mark.parametrize("answer", ["", "n", "no", "maybe"])
+@pytest.mark.parametrize("answer", ["", "n", "no", "maybe", "x"])
 def test_setup_shows_the_account_and_creates_nothing_unless_confirmed(
     answer: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda: answer)
     shown = StringIO()
-    with pytest.raises(CommandError, match="Nothing was created"):
+    with pytest.raises(CommandError, match=r"^Nothing was created\.$"):
         set_up("not-there", no_input=False, stderr=shown)
     assert f"Endpoint: {sqs.address}\n" in shown.getvalue()
     assert "Account: 123456789012 (arn:aws:" in shown.getvalue()
-    assert "Region: us-east-1\n" in shown.getvalue()
+    prompt = "Create the queue and its dead-letter queue there? [y/N] "
+    assert shown.getvalue().endswith(f"Region: us-east-1\n{prompt}")
     urls = sqs_client().list_queues(QueueNamePrefix="not-there").get("QueueUrls", [])
     assert urls == []
 
 
+@pytest.mark.parametrize("answer", ["y", "Yes "])
 def test_setup_creates_the_queues_if_confirmed(
-    sqs: Network, monkeypatch: pytest.MonkeyPatch
+    answer: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builtins.input", lambda: "y")
+    monkeypatch.setattr("builtins.input", lambda: answer)
     assert "/confirmed\n" in set_up("confirmed", no_input=False)
 
 
@@ -449,7 +468,7 @@ def test_setup_without_a_terminal_needs_no_input(
     sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", StringIO())
-    with pytest.raises(CommandError, match="--no-input"):
+    with pytest.raises(CommandError, match=r"^There is no one to ask; --no-input"):
         set_up("not-there", no_input=False)
 
 
@@ -470,6 +489,7 @@ def test_setup_creates_a_queue_and_its_dead_letter_queue(name: str, sqs: Network
     assert attributes["MaximumMessageSize"] == "1048576"
     assert attributes["MessageRetentionPeriod"] == str(7 * 24 * 60 * 60)
     assert attributes["VisibilityTimeout"] == "120"
+    assert attributes.get("FifoQueue", "false") == ("true" if "fifo" in name else "false")
     assert attributes["SqsManagedSseEnabled"] == "true"
     redrive = json.loads(attributes["RedrivePolicy"])
     assert int(redrive["maxReceiveCount"]) == 5

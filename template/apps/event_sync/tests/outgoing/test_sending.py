@@ -146,7 +146,7 @@ def test_the_rest_of_a_group_does_not_overtake_a_refused_message(stub: Stubber) 
     answer = send(1, 2, 3, 4, url=f"{URL}.fifo")
     assert answer.accepted.keys() == {1}
     assert answer.refused.keys() == {2}
-    assert answer.unknown.keys() == {3, 4}
+    assert answer.unknown == dict.fromkeys((3, 4), "Waits for an earlier event of its object")
     assert answer.outage == "", "no request was sent for them"
 
 
@@ -155,7 +155,10 @@ def test_a_message_accepted_out_of_turn_is_unknown(stub: Stubber) -> None:
     add(stub, said(taken=[1, 3], failed=[broken]))
     answer = send(1, 2, 3, url=f"{URL}.fifo")
     assert answer.accepted.keys() == {1}
-    assert answer.unknown.keys() == {2, 3}
+    assert answer.unknown == {
+        2: "InternalError: ",
+        3: "SQS accepted it before an earlier event of its object",
+    }
     assert answer.out_of_turn == {3: "m3"}
 
 
@@ -215,9 +218,9 @@ def test_an_outage_ends_the_search_for_a_refused_message(stub: Stubber) -> None:
     stub.add_client_error("send_message_batch", "ServiceUnavailable", http_status_code=503)
     answer = send(1, 2, 3, 4)
     assert answer.accepted.keys() == {1}
-    assert answer.unknown.keys() == {2, 3, 4}
+    assert answer.unknown == dict.fromkeys((2, 3, 4), answer.outage)
     assert answer.refused == {}
-    assert answer.outage
+    assert "ServiceUnavailable" in answer.outage
 
 
 def test_an_unexpected_error_is_an_outage(sqs: Network, monkeypatch: pytest.MonkeyPatch) -> None:
