@@ -1,6 +1,6 @@
 """One request to SQS, and what its response means for each message in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -45,7 +45,7 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
         response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
         answer = _read(response, batch)
     except ClientError as error:
-        if _code(error.response["Error"]) in _BLAME_A_MESSAGE:
+        if _without_prefix(error.response["Error"]["Code"]) in _BLAME_A_MESSAGE:
             return _send_one_by_one(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
@@ -75,7 +75,8 @@ def _read(response: Any, batch: Sequence[Message]) -> Answer:
     for entry in response.get("Failed", []):
         event_id = int(entry["Id"])
         reason = f"{entry['Code']}: {entry.get('Message', '')}"
-        if entry["Code"].lower().startswith("kms") or _code(entry) in _BLAME_NO_MESSAGE:
+        code: str = entry["Code"]
+        if code.lower().startswith("kms") or _without_prefix(code) in _BLAME_NO_MESSAGE:
             answer.unknown[event_id] = answer.outage = reason
         else:
             answer.refused[event_id] = reason
@@ -120,9 +121,8 @@ def _send_one_by_one(
     return answer
 
 
-def _code(error: Mapping[str, Any]) -> str:
-    """Return the code of an error without its prefix, ``AWS.SimpleQueueService.``."""
-    code: str = error.get("Code", "")
+def _without_prefix(code: str) -> str:
+    """Return the code of an error without ``AWS.SimpleQueueService.``."""
     return code.rpartition(".")[2]
 
 

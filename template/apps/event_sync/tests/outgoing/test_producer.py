@@ -104,6 +104,7 @@ def test_dates_decimals_and_uuids_are_sent_as_strings(queue_url: str, commit: Co
         ("obj_cmd", ["put"]),
         ("obj_key", "x" * 256),
         ("obj_key", 5),
+        ("obj_key", "a\x00b"),
     ],
 )
 def test_an_event_that_cannot_be_sent_is_refused(field: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from django.db.models import F
 from pytest_django import Settings
 
 from apps.event_sync import outage
+from apps.event_sync.management.commands import event_sync_setup
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox, relay, sending
 from apps.event_sync.outgoing.relay import Relay
@@ -462,6 +463,28 @@ def test_setup_creates_the_queues_if_confirmed(
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda: answer)
     assert "/confirmed\n" in set_up("confirmed", no_input=False)
+
+
+@pytest.mark.parametrize(
+    ("sqs_endpoint", "sts_endpoint"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com", None),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ],
+)
+def test_setup_sends_credentials_to_amazon_or_to_the_server_of_the_queue(
+    sqs_endpoint: str, sts_endpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def client(name: str, *, region_name: str, endpoint_url: str | None) -> Any:
+        asked.append((name, region_name, endpoint_url))
+        return SimpleNamespace(get_caller_identity=lambda: {"Account": "1", "Arn": "a"})
+
+    monkeypatch.setattr("boto3.session.Session", lambda: SimpleNamespace(client=client))
+    meta = SimpleNamespace(endpoint_url=sqs_endpoint, region_name="eu-west-1")
+    assert event_sync_setup._account(SimpleNamespace(meta=meta)) == "1 (a)"  # type: ignore[arg-type]
+    assert asked == [("sts", "eu-west-1", sts_endpoint)]
 
 
 def test_setup_without_a_terminal_needs_no_input(
