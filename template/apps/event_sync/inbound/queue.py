@@ -90,7 +90,7 @@ class Consumer:
         for message in messages:
             if self._stop.requested:
                 break
-            with bound_contextvars(message_id=message.get("MessageId")):
+            with bound_contextvars(message_id=message["MessageId"]):
                 outcome = _process(message)
             outcomes[outcome] += 1
             if outcome == "processed":
@@ -149,7 +149,7 @@ class Consumer:
 def _process(message: "MessageTypeDef") -> Outcome:
     """Process one message. Whatever is wrong with it must not stop the others."""
     try:
-        read_body(message.get("Body", "")).handle_msg_sync()
+        read_body(message["Body"]).handle_msg_sync()
     except HandlerFailedError:
         return "failed"
     except APIException as error:

@@ -16,6 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, close_old_connections, connection
 from pytest_django import Settings
+from rest_framework.exceptions import ValidationError
 
 from apps.event_sync.inbound import queue as consumer_module
 from apps.event_sync.inbound.queue import Consumer, read_body
@@ -184,6 +185,64 @@ class TestPoison:
         assert User.objects.count() == 1
 
 
+def test_the_work_of_a_consumer_is_logged(
+    queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(body: str) -> ConsumerMsg:
+        if body == "bug":
+            raise ZeroDivisionError
+        return read_body(body)
+
+    monkeypatch.setattr(consumer_module, "read_body", bug)
+    caplog.set_level("INFO")
+    for body in (confirmation(make_event()), "{", "bug"):
+        queue.send(body)
+    queue.drain()
+    outcomes = "{'processed': 1, 'refused': 1, 'failed': 1}"
+    assert logged(caplog, "event_sync_consumer_started") == [{"queue_url": queue.url}]
+    assert logged(caplog, "event_sync_messages_handled") == [{"outcomes": outcomes}]
+    assert logged(caplog, "event_sync_consumer_stopped") == [{"outcomes": outcomes}]
+    (refused,) = logged(caplog, "event_sync_message_refused")
+    assert refused["reason"] == "['malformed']"
+    (failed,) = logged(caplog, "event_sync_message_failed")
+    ids = {refused["message_id"], failed["message_id"]}
+    assert len(ids) == 2
+    assert all(len(message_id) == 36 for message_id in ids)
+
+
+def test_a_message_that_is_not_json_is_described() -> None:
+    with pytest.raises(ValidationError, match="The message is not JSON"):
+        read_body("{")
+
+
+def test_a_confirmation_is_no_envelope_because_of_another_field() -> None:
+    body = {"obj_type": "a", "obj_data": {"event_id": 1}, "obj_cmd": "put", "data": {}}
+    assert read_body(json.dumps(body)).obj_type == "a"
+
+
+@pytest.mark.parametrize(("name", "size"), [("inbound", 10), ("inbound.fifo", 1)])
+def test_a_consumer_polls_its_queue_until_it_is_stopped(
+    name: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients, calls = [], []
+    stop = Stop()
+
+    def receive(**arguments: Any) -> dict[str, Any]:
+        calls.append(arguments)
+        stop.requested = len(calls) == 2
+        return {}
+
+    def client(url: str, *, read_timeout: float) -> Any:
+        clients.append((url, read_timeout))
+        return SimpleNamespace(receive_message=receive)
+
+    monkeypatch.setattr(consumer_module, "sqs_client", client)
+    Consumer(name, stop).run()
+    assert clients == [(name, 15)]
+    call = {"QueueUrl": name, "MaxNumberOfMessages": size, "WaitTimeSeconds": 5}
+    assert calls == [call] * 2
+
+
 class TestFailure:
     def test_a_failed_message_is_hidden_for_a_while(self, queue: Queue) -> None:
         event = make_event("invoice")
@@ -267,18 +326,21 @@ class TestDeletion:
         self, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """moto never responds with a partial failure, so the test adds one."""
-        queue.send(confirmation(make_event()))
+        for _number in range(2):
+            queue.send(confirmation(make_event()))
         consumer = queue.consumer()
 
         def refuse(**arguments: Any) -> Any:
+            assert [entry["Id"] for entry in arguments["Entries"]] == ["0", "1"]
             return {"Failed": [{"Id": "0", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"}]}
 
         monkeypatch.setattr(consumer._client, "delete_message_batch", refuse)
-        assert consumer.run(until_empty=True) == {"processed": 1}
-        assert "ReceiptHandleIsInvalid" in caplog.text
+        assert consumer.run(until_empty=True) == {"processed": 2}
+        (line,) = logged(caplog, "event_sync_messages_not_deleted")
+        assert "ReceiptHandleIsInvalid" in line["failures"]
 
     def test_a_message_that_was_not_deleted_has_no_effect_again(
-        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         queue.send(confirmation(make_event("invoice")))
         consumer = queue.consumer()
@@ -291,6 +353,8 @@ class TestDeletion:
 
             broken.setattr(consumer._client, "delete_message_batch", fail)
             assert consumer.run(until_empty=True) == {"processed": 1}
+        (line,) = logged(caplog, "event_sync_messages_not_deleted")
+        assert "Could not connect" in line["error"]
         sqs_client().change_message_visibility(
             QueueUrl=queue.url, ReceiptHandle=receipts[0], VisibilityTimeout=0
         )
@@ -316,7 +380,11 @@ class TestOutage:
         return pauses
 
     def test_the_consumer_waits_until_sqs_is_available_again(
-        self, queue: Queue, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+        self,
+        queue: Queue,
+        pauses: list[float],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         queue.send(confirmation(make_event()))
         consumer, calls = queue.consumer(), iter(range(100))
@@ -331,6 +399,9 @@ class TestOutage:
         assert consumer.run(until_empty=True) == {"processed": 1}
         for pause, longest in zip(pauses, (1, 2, 4, 8, 16, 32, 60), strict=True):
             assert longest / 2.1 <= pause <= longest
+        line = logged(caplog, "event_sync_outage")[0]
+        assert (line["of"], line["pause"]) == ("sqs", str(round(pauses[0], 1)))
+        assert "EndpointConnectionError" in line["error"]
 
     def test_no_message_is_received_while_the_database_is_unavailable(
         self,

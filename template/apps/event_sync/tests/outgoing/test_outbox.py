@@ -219,6 +219,16 @@ def test_blocked_events_are_not_read_again() -> None:
     assert EventSync.objects.filter(blocked=True).count() == 30
 
 
+def test_an_event_whose_lease_expired_can_be_blocked() -> None:
+    store(1)
+    second = store(1)
+    assert outbox.claim(10, only=[second.pk]) == [second]
+    pass_time(LEASE + 1)
+    assert outbox.claim(10, in_order=True, only=[second.pk]) == []
+    second.refresh_from_db()
+    assert (second.state, second.lease, second.blocked) == (State.PENDING, "", True)
+
+
 def test_unblock_all_makes_blocked_events_due() -> None:
     _first, second = store(1), store(1)
     (claimed,) = outbox.claim(1, in_order=True)
