@@ -211,7 +211,7 @@ def test_the_work_of_a_consumer_is_logged(
 
 
 def test_a_message_that_is_not_json_is_described() -> None:
-    with pytest.raises(ValidationError, match="The message is not JSON"):
+    with pytest.raises(ValidationError, match=r"'The message is not JSON\.'"):
         read_body("{")
 
 
