@@ -23,7 +23,7 @@ def install(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
-    """Check the Python of this repository; the tests check that of the template."""
+    """Check this repository's Python. The tests check the template's."""
     install(session)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -55,7 +55,7 @@ def docker(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def soak(session: nox.Session) -> None:
-    """Kill the processes that send 10,000 events, and count the messages: on PostgreSQL."""
+    """Kill the processes that send 10,000 events on PostgreSQL, and count the messages."""
     install(session)
     session.run(
         *["pytest", "-s", "tests/test_events.py", "-k", "random_kills and postgres"],
@@ -78,7 +78,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def matrix(session: nox.Session) -> None:
-    """Print the variants, for the jobs of CI that test one each."""
+    """Print the variants for the CI jobs, which test one variant each."""
     install(session)
     session.run("python", "scripts/matrix.py", env=WITH_TESTS)
 
@@ -104,7 +104,7 @@ def lock(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def messages(session: nox.Session) -> None:
-    """Collect new messages into the template's catalogues, in the order of a service's own."""
+    """Collect new messages into the template's catalogues, in the order that makemessages uses."""
     install(session)
     session.run("python", "scripts/messages.py")
 
@@ -149,18 +149,17 @@ def bench(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as name:
         service = Path(name, "service")
         session.run("python", "scripts/service.py", str(service))
-        for program in ("me.py", "events.py", "sqs_stub.py"):
+        session.run("python", "benchmarks/web.py", str(service), env=WITH_TESTS)
+        for program in ("events.py", "sqs_stub.py"):
             shutil.copy(ROOT / "benchmarks" / program, service)
         with session.chdir(service):
-            session.run(".venv/bin/python", "me.py", external=True)
             session.run(".venv/bin/python", "events.py", external=True)
-        session.run("python", "benchmarks/http_servers.py", str(service))
         session.run("python", "benchmarks/websocket_servers.py", str(service))
 
 
 @nox.session(python=PYTHON)
 def autobahn(session: nox.Session) -> None:
-    """Fuzz the service's WebSockets: ``nox -s autobahn -- PYTHON2.7``; the suite needs that one."""
+    """Fuzz the service's WebSockets with a suite that needs Python 2.7: -- [python2.7]"""
     install(session)
     (old_python,) = session.posargs or ["python2.7"]
     folder = ROOT / ".tools/autobahn"

@@ -37,10 +37,11 @@ from apps.event_sync.inbound.queue import Consumer
 from apps.event_sync.managers.producer_msg import ProducerMsg
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import envelope
 from apps.event_sync.outgoing.relay import Relay
-from apps.event_sync.stopping import Stop
-from common.sqs.sqs_sync import forget_clients, sqs_client
+from common.sqs.sqs_sync import create_client, sqs_client
+from common.stopping import Stop
 from django.conf import settings
 from django.db import transaction
 from django.test.utils import get_runner
@@ -166,7 +167,7 @@ def sqs(*command: str) -> Iterator[str]:
         address = process.stdout.readline().strip()
         os.environ["AWS_ENDPOINT_URL_SQS"] = address
         settings.SQS_QUEUE_URL = f"{address}/123456789012/events"
-        forget_clients()
+        create_client.cache_clear()
         yield address
     finally:
         process.kill()
@@ -266,12 +267,9 @@ def claims_by_backlog() -> None:
                 claimed.append(len(events))
                 if not events:
                     continue
-                sent = [
-                    outbox.Sent(event_id=event.pk, lease=event.lease, message_id="1")
-                    for event in events
-                ]
+                answer = Answer(accepted={event.pk: "1" for event in events})
                 start = time.perf_counter()
-                outbox.record_sent(sent, in_order=True)
+                outbox.record(events, answer, in_order=True)
                 records.append(1_000 * (time.perf_counter() - start))
             print(
                 f"  {pending:>9,} {min(objects, pending):>8,} {max(claimed):>8,}"

@@ -46,12 +46,12 @@ asyncio.run(main())
 CREATE_USERS = """
 from django.utils import timezone
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 for number in range(60):
     user = User(email=f"bench{number}@example.com", email_confirmed_at=timezone.now())
     user.set_unusable_password()
     user.save()
-    print(issue_jwt(user).token)
+    print(make_token(user))
 """
 
 

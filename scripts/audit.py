@@ -13,7 +13,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         lock = everything_locked(Path(name, "requirements.txt"))
         options = ["--disable-pip", "--require-hashes", "--format=json", "--requirement", str(lock)]
-        # It exits with 1 for advisories, and also if the index cannot be reached.
+        # It exits with 1 for advisories, and also if the index is unreachable.
         ran = subprocess.run(["pip-audit", *options], capture_output=True, text=True, check=False)
     if found := faults(ran.stdout):
         raise SystemExit("\n".join(found))
@@ -36,7 +36,7 @@ def everything_locked(file: Path) -> Path:
 
 
 def faults(report: str) -> list[str]:
-    """Return the advisories, and the packages that pip-audit skipped, for which it does not fail."""
+    """Return the advisories, and the packages that pip-audit skipped, although it does not fail for them."""
     try:
         packages = json.loads(report)["dependencies"]
     except ValueError:

@@ -1,6 +1,6 @@
 """Autobahn's fuzzing client against the service behind Daphne and uvicorn: ``nox -s autobahn``.
 
-https://github.com/crossbario/autobahn-testsuite plays 517 cases of RFC 6455 and RFC 7692 against an
+https://github.com/crossbario/autobahn-testsuite runs 517 cases of RFC 6455 and RFC 7692 against an
 echo. The service runs in development with its own limits lifted, for the cases send messages of
 16 MB and thousands at once. The report is HTML; this prints what differs from "OK".
 """
@@ -24,7 +24,7 @@ WEBSOCKET_CONNECTION_BYTES = 10**15
 
 
 def fuzz(python: str, address: str, report: Path, agent: str) -> dict[str, dict[str, str]]:
-    """Run every case against one server: what became of each, by the number of the case."""
+    """Run every case against one server, and return the result of each by its number."""
     spec = report / f"{agent}.json"
     spec.write_text(
         json.dumps(

@@ -1,7 +1,6 @@
 """Generate a service with the default answers and start it: ``nox -s demo [-- FOLDER]``."""
 
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -14,31 +13,12 @@ from service import ROOT, copy, install
 
 HOST = "127.0.0.1"
 
-# The password is new at each start.
-CREATE_USER = """
-from django.utils import timezone
-from apps.user.models import User
-
-user = User.objects.filter(email="{email}").first() or User(email="{email}")
-user.first_name, user.last_name = "Demo", "User"
-user.is_staff = user.is_superuser = True
-user.email_confirmed_at = timezone.now()
-user.set_password("{password}")
-user.save()
-"""
-
 READY = """
 {name} is running at {base}
 
-  API documentation  {base}/api/docs/
-  Admin              {base}/admin/   ({email}, password {password})
-  Health             {base}/api/v1/health/
-
-Log in:
-
-  curl -X POST {base}/api/v1/auth/login/ -H 'Content-Type: application/json' \\
-    -d '{{"email": "{email}", "password": "{password}"}}'
-
+API documentation: {base}/api/docs/
+Health: {base}/api/v1/health/
+{users}
 The server keeps running after this command. Its log is {log}.
 Stop it: kill {pid}
 """
@@ -48,19 +28,18 @@ def main(folder: str = "my-service") -> None:
     service = (ROOT / folder).resolve()
     generate(service)
     python = install(service)
-    user = {"email": "demo@example.com", "password": secrets.token_urlsafe(12)}
     manage = [str(python), "manage.py"]
+    base = f"http://{HOST}:{free_port(8000)}"
+    os.environ["URL_BASE"] = base
     subprocess.run([*manage, "migrate", "--verbosity=0"], cwd=service, check=True)
-    code = CREATE_USER.format(**user)
-    subprocess.run([*manage, "shell", "--verbosity=0", "-c", code], cwd=service, check=True)
+    users = subprocess.check_output([*manage, "seed_demo"], cwd=service, text=True)
 
     log = service / "demo.log"
-    base = f"http://{HOST}:{free_port(8000)}"
-    server = start([*manage, "runserver", "--noreload", base.removeprefix("http://")], log, base)
+    server = start([*manage, "runserver", "--noreload", base.removeprefix("http://")], log)
     if not responds(server, f"{base}/api/v1/health/"):
         server.terminate()
         raise SystemExit(f"The service did not start. {log} ends with:\n{log.read_text()[-2000:]}")
-    print(READY.format(name=service.name, base=base, log=log, pid=server.pid, **user))
+    print(READY.format(name=service.name, base=base, log=log, pid=server.pid, users=users))
 
 
 def generate(service: Path) -> None:
@@ -77,13 +56,12 @@ def generate(service: Path) -> None:
         copy(service)
 
 
-def start(command: list[str], log: Path, base: str) -> "subprocess.Popen[bytes]":
+def start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
     """Start a server that keeps running when this program ends."""
     with log.open("w") as output:
         return subprocess.Popen(
             command,
             cwd=log.parent,
-            env=os.environ | {"URL_BASE": base},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -101,7 +79,7 @@ def free_port(first: int) -> int:
 
 
 def responds(server: "subprocess.Popen[bytes]", url: str, seconds: int = 60) -> bool:
-    """Wait until the server responds with 200, exits, or the time is over."""
+    """Wait until the server responds with 200, exits, or a time-out has passed."""
     deadline = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < deadline:
         try:

@@ -59,7 +59,7 @@ def write_locks(
         by_option = {option: set(resolve(alone[option], *arguments)) for option in alone}
         (TEMPLATE / f"{lock}.jinja").write_text(HEADER + in_blocks(newest, always, by_option))
 
-    # The last lock, that of development, holds every package.
+    # The last lock, for development, contains every package.
     always -= direct(nothing)
     by_option = {option: by_option[option] - direct(alone[option]) for option in alone}
     lines = {name: constraint_lines(entry) for name, entry in newest.items()}
@@ -70,7 +70,7 @@ def write_locks(
 
 
 def render_pyproject(folder: Path, chosen: set[str]) -> Path:
-    """Render pyproject.toml, and nothing else, for these options; without its constraints."""
+    """Render only pyproject.toml for these options, without its constraints."""
     answers = [f"--data={answers[condition in chosen]}" for condition, answers in OPTIONS.items()]
     copy(folder, *answers, "--exclude=*", "--exclude=!/pyproject.toml")
     pyproject = folder / "pyproject.toml"
@@ -79,7 +79,7 @@ def render_pyproject(folder: Path, chosen: set[str]) -> Path:
 
 
 def resolve(project: Path, *arguments: str) -> dict[str, str]:
-    """Resolve a project: the entries of its lock, with their hashes, by the package's name."""
+    """Resolve a project, and return the entries of its lock, with hashes, by the package's name."""
     compile_lock = [UV, "pip", "compile", "--quiet", "--no-header", "pyproject.toml"]
     output = run(*compile_lock, *arguments, cwd=project)
     entries: dict[str, str] = {}
@@ -103,7 +103,7 @@ def constraint_lines(entry: str) -> str:
 
 
 def in_blocks(texts: dict[str, str], always: set[str], by_option: dict[str, set[str]]) -> str:
-    """Join the packages' texts. What only some variants need is in blocks with their options."""
+    """Join the packages' entries. Entries for only some variants are in blocks with their options."""
 
     def condition(name: str) -> str:
         if name in always:

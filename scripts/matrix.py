@@ -4,7 +4,7 @@ import json
 
 from support import VARIANTS, name_of
 
-# One of each database is enough to know another operating system.
+# On other operating systems, one variant of each database is enough.
 SYSTEMS = [VARIANTS[0], VARIANTS[-1]]
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from service import ROOT, copy, install
 
 TEMPLATE = ROOT / "template"
-# Fixed, so that a new date is no conflict for a team that collects messages too.
+# Fixed, so that the date causes no conflict for teams that collect messages too.
 DATE = r'"POT-Creation-Date: 2026-01-01 00:00+0000\\n"'
 
 

@@ -1,4 +1,4 @@
-"""The template's releases: what is recorded in releases.toml, and what a new one needs."""
+"""Check a new release of the template, and record it in releases.toml."""
 
 import re
 import subprocess
@@ -27,13 +27,13 @@ NO_HISTORY = (
 
 
 def releases(text: str | None = None) -> dict[str, str]:
-    """The commit of each version, oldest first. ``text`` is another state of releases.toml."""
+    """Return the commit of each version, oldest first. ``text`` is another state of releases.toml."""
     recorded: dict[str, str] = tomllib.loads((ROOT / RECORD).read_text() if text is None else text)
     return recorded
 
 
 def next_version() -> str:
-    """A version after the last one."""
+    """Return a version after the last one."""
     major, minor, _patch = numbers(list(releases())[-1])
     return f"{major}.{minor + 1}.0"
 
@@ -45,7 +45,7 @@ def git(*arguments: str) -> str:
 
 
 def faults(version: str) -> list[str]:
-    """What keeps this version from being released, in sentences."""
+    """Return the reasons why this version cannot be released, as sentences."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         return [f'"{version}" is no version: write three numbers, as in 1.2.0.']
     last = list(releases())[-1]

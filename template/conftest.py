@@ -4,19 +4,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from django.core.mail import EmailMessage
-from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import issue_jwt
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings: Settings) -> None:
-    """Replace Argon2id, which is slow on purpose. Tests of passwords set it again."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+from apps.user.tests.factories import make_token, make_user
 
 
 @pytest.fixture
@@ -35,7 +27,7 @@ def user(db: None) -> User:
 def user_api(user: User) -> APIClient:
     """A client that sends the JWT of ``user``."""
     client = APIClient(raise_request_exception=False)
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
     return client
 
 

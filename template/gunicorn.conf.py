@@ -15,7 +15,7 @@ with exit_on_bad_variable():
     threads = settings.WEB_THREADS
     graceful_timeout = int(settings.STOP_TIMEOUT)
 
-host = os.environ.get("BIND") or "0.0.0.0"  # noqa: S104 - it is reached from outside
+host = os.environ.get("BIND") or "0.0.0.0"  # noqa: S104 - other machines connect to it
 host = f"[{host.strip('[]')}]" if ":" in host else host
 bind = f"{host}:{os.environ.get('PORT') or '8000'}"
 # gunicorn reads this variable itself, but before .env is loaded.
@@ -34,6 +34,6 @@ preload_app = True
 # Seconds after which a worker that hangs is replaced.
 timeout = 60
 
-# django-structlog logs each request.
+# api_core.request_log logs each request.
 accesslog = None
 control_socket_disable = True

@@ -57,7 +57,7 @@ def uv(*arguments: str) -> None:
 
 
 def indirect_requirements() -> list[str]:
-    """Return what requirements-dev.txt holds and pyproject.toml does not pin itself."""
+    """Return the requirements in requirements-dev.txt that pyproject.toml does not pin."""
     pyproject = tomllib.loads(PYPROJECT.read_text("utf-8"))
     direct = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
     names = {name_of(requirement) for requirement in direct}

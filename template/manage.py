@@ -10,7 +10,7 @@ from api_core.env import exit_on_bad_variable
 
 
 def main() -> None:
-    # What .env selects, or the environment, wins over this.
+    # A value in the environment or .env takes precedence.
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "api_core.settings.dev")
     with exit_on_bad_variable():
         execute_from_command_line(sys.argv)

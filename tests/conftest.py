@@ -12,32 +12,31 @@ from support.updating import history_of_releases
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree, without what Git ignores."""
+    """The working tree, without the files that Git ignores."""
     return snapshot(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture(scope="session")
 def copier(template: Path, sessionpatch: pytest.MonkeyPatch) -> CopierFixture:
-    """pytest-copier's fixture for a whole session, as an installed service has many tests.
+    """pytest-copier's fixture for the whole session, because many tests share an installed service.
 
-    It copies with ``unsafe=True``. That the template needs no trust is shown by the tests of
-    updates, which call Copier without it.
+    It copies with ``unsafe=True``. The tests of updates call Copier without it, which proves that
+    the template needs no trust.
     """
     return CopierFixture(template=template, defaults={}, monkeypatch=sessionpatch)
 
 
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This repository with the tags of its releases, and the working tree as the newest."""
+    """This repository with a tag for each release, and the working tree as the newest release."""
     return history_of_releases(tmp_path_factory.mktemp("history") / "template")
 
 
 @pytest.fixture(scope="session")
 def short_path() -> Iterator[Path]:
-    """A folder for services that run: their database listens on a socket, whose path is bounded.
+    """A folder with a short path, because the path of the database's socket has a maximum length.
 
-    Not in pytest's own folder: every start of pytest closes that to other users, and a
-    PostgreSQL that root starts runs as one.
+    Not in pytest's own folder, which other users cannot read: PostgreSQL does not run as root.
     """
     with tempfile.TemporaryDirectory(prefix="services-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
@@ -45,7 +44,7 @@ def short_path() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def live_service(copier: CopierFixture, short_path: Path) -> Iterator[Service]:
-    """A service with the default answers on PostgreSQL, running in production settings."""
+    """A service with the default answers on PostgreSQL, running with production settings."""
     folder = installed(copier, short_path / "live")
     with running_service(folder, "postgres") as running:
         yield running
@@ -60,7 +59,7 @@ def live_server(live_service: Service, request: pytest.FixtureRequest) -> Iterat
 
 @pytest.fixture(scope="session")
 def sqlite_service(copier: CopierFixture, short_path: Path) -> Iterator[Service]:
-    """A service on SQLite with every option off, running in production settings."""
+    """A service on SQLite with every option off, running with production settings."""
     answers = {"use_channels": False, "use_event_sync": False, "use_docker": False}
     folder = installed(
         copier, short_path / "sqlite", database="sqlite", ci_provider="none", **answers

@@ -1,9 +1,10 @@
-"""The pipelines of a service: linted, and their commands run as their provider would run them."""
+"""The pipelines of a service are linted, and their commands run as the provider runs them."""
 
 import os
 import re
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,18 @@ import pytest
 import yaml
 from _pytest.outcomes import Failed
 from pytest_copier.plugin import CopierFixture
-from support import OPTIONS, ROOT, UV, Answers, combinations_of, copy, name_of, run, servers
+from support import (
+    OPTIONS,
+    ROOT,
+    UV,
+    VARIANTS,
+    Answers,
+    combinations_of,
+    copy,
+    name_of,
+    run,
+    servers,
+)
 
 EVERYTHING: Answers = {
     "database": "postgres",
@@ -29,18 +41,19 @@ NOTHING: Answers = {
     "use_event_sync": False,
     "use_docker": False,
 }
-# One provider with all that a pipeline can hold, the other with the least of it.
+# One provider with every option on, the other with every option off.
 GITHUB = EVERYTHING | {"ci_provider": "github"}
 GITLAB = NOTHING | {"ci_provider": "gitlab"}
 
-PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.yaml"]
+PIPELINE = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}
+PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.yaml", "check.sh"]
 
 
-# What is written
+# The files
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
-def test_linters_find_no_fault_in_any_pipeline(
+def test_linters_find_no_error_in_any_pipeline(
     template: Path, tmp_path: Path, provider: str
 ) -> None:
     """In any combination of the other answers."""
@@ -54,7 +67,7 @@ def test_linters_find_no_fault_in_any_pipeline(
     if provider == "github":
         run("git", "init", "--quiet", cwd=tmp_path)
         workflows = files(tmp_path, ".github/workflows/*.yml")
-        assert len(workflows) == 16
+        assert len(workflows) == 32
         run("actionlint", *workflows, cwd=tmp_path)
         bots = files(tmp_path, ".github/dependabot.yml")
         run("zizmor", "--offline", "--quiet", *workflows, *bots, cwd=tmp_path)
@@ -65,6 +78,7 @@ def test_linters_find_no_fault_in_any_pipeline(
         check_schema("vendor.gitlab-ci", "--data-transform=gitlab-ci", *pipelines)
         check_schema("vendor.renovate", *files(tmp_path, "renovate.json"))
     run("prek", "validate-config", *files(tmp_path, ".pre-commit-config.yaml"), cwd=tmp_path)
+    run("shellcheck", *files(tmp_path, "check.sh"), cwd=tmp_path)
 
 
 def files(folder: Path, pattern: str) -> list[Path]:
@@ -78,19 +92,20 @@ def check_schema(schema: str, *arguments: str | Path) -> None:
 
 
 def test_a_service_has_the_actions_of_this_repository() -> None:
-    """Dependabot moves those here alone; a hash counts only with the version beside it."""
+    """Dependabot only updates those of this repository."""
     pinned = re.compile(r"^ +- uses: (\S+@[0-9a-f]{40} # v[\d.]+)$", re.MULTILINE)
     ours = {
         action
         for workflow in (ROOT / ".github/workflows").iterdir()
         for action in pinned.findall(workflow.read_text())
     }
-    service = (ROOT / "template/.github/workflows/ci.yml.jinja").read_text()
-    assert len(pinned.findall(service)) == service.count("uses:")
-    assert set(pinned.findall(service)) <= ours
+    for workflow in (ROOT / "template/.github/workflows").iterdir():
+        service = workflow.read_text()
+        assert len(pinned.findall(service)) == service.count("uses:")
+        assert set(pinned.findall(service)) <= ours
 
 
-# What is run
+# The commands
 
 
 class Step(NamedTuple):
@@ -100,23 +115,22 @@ class Step(NamedTuple):
 
 
 class Pipeline:
-    """A service with its pipeline, and the machine on which the jobs run, each in a clone."""
+    """A service with its pipeline. Each job runs in a clone."""
 
     def __init__(self, service: Path, provider: str, machine: Path) -> None:
         self.service = service
         self.provider = provider
         self.machine = machine
-        file = ".github/workflows/ci.yml" if provider == "github" else ".gitlab-ci.yml"
-        self.config: dict[str, Any] = yaml.safe_load((service / file).read_text())
+        self.config: dict[str, Any] = yaml.safe_load((service / PIPELINE[provider]).read_text())
 
     def clone(self) -> Path:
-        """What the provider checks out for a job."""
+        """Clone the service, as the provider does for each job."""
         folder = Path(tempfile.mkdtemp(dir=self.machine), "clone")
         run("git", "clone", "--quiet", self.service, folder, cwd=self.machine)
         return folder
 
     def steps(self, job: str) -> list[Step]:
-        """The scripts of a job in their order, each with its variables."""
+        """Return the scripts of a job in their order, each with its variables."""
         if self.provider == "gitlab":
             return self._gitlab_steps(job)
         config = self.config["jobs"][job]
@@ -130,27 +144,14 @@ class Pipeline:
         config = self.config[job]
         parent = self.config.get(config.get("extends"), {})
         variables = parent.get("variables", {}) | config.get("variables", {})
-        # One shell runs all lines, so what one sets holds for the next.
+        # One shell runs all lines, so they share variables.
         lines = [*parent.get("before_script", []), *config["script"]]
         return [
             Step(job, "\n".join(lines), {name: str(value) for name, value in variables.items()})
         ]
 
-    def step_with(self, command: str) -> Step:
-        """The part of a job that runs a command, where the packages are installed already."""
-        if self.provider == "github":
-            steps = [step for job in self.config["jobs"] for step in self.steps(job)]
-            return next(step for step in steps if command in step.script)
-        for job, config in self.config.items():
-            for line in config.get("script", []) if "script" in config else []:
-                if command in line:
-                    (step,) = self.steps(job)
-                    exports = [line for line in config["script"] if line.startswith("export ")]
-                    return step._replace(script="\n".join([*exports, line]))
-        raise LookupError(command)
-
     def execute(self, step: Step, folder: Path, **variables: str) -> str:
-        """Run a step in bash as both providers do: the first command that fails ends it."""
+        """Run a step in bash, as both providers do, up to the first command that fails."""
         has_uv = self.provider == "github" or (folder / ".venv").exists()
         place = {
             "RUNNER_TEMP": str(folder.parent),
@@ -163,14 +164,14 @@ class Pipeline:
         )
 
     def path(self, *, uv: bool) -> str:
-        """What the machine has: Python with pip, Git, and uv where something installed it."""
+        """Return a PATH with Python, pip and Git, and uv if a step has installed it."""
         python = [self.machine / "python/bin", Path(sys.base_prefix) / "bin"]
         programs = [Path(shutil.which(UV) or UV).parent] if uv else []
         return os.pathsep.join(map(str, [*python, *programs, "/usr/bin", "/bin"]))
 
 
 def alone(answers: Answers) -> Any:
-    """A parameter whose tests stay in one worker, which makes the service once."""
+    """Return a parameter whose tests run in one worker, so that the service is generated once."""
     group = pytest.mark.xdist_group(name_of(answers))
     return pytest.param(answers, id=answers["ci_provider"], marks=group)
 
@@ -184,7 +185,7 @@ def pipeline(request: pytest.FixtureRequest, copier: CopierFixture, short_path: 
 
 
 def begin(service: Path, provider: str) -> Pipeline:
-    """The pipeline of a new service, beside which its jobs run."""
+    """Generate a service and return its pipeline."""
     run("git", "init", "--quiet", "--initial-branch=main", cwd=service)
     commit(service, "Start")
     return Pipeline(service, provider, service.parent)
@@ -198,9 +199,9 @@ def commit(folder: Path, message: str) -> None:
 
 @contextmanager
 def services_of(job: list[Step], clone: Path) -> Iterator[dict[str, str]]:
-    """The addresses of what a job's services are for, where it has such services.
+    """Yield the addresses of a job's services.
 
-    PostgreSQL and Redis run here without containers, and each at an address of its own.
+    PostgreSQL and Redis run here without containers, at other addresses.
     """
     with ExitStack() as stack:
         addresses = {}
@@ -214,7 +215,7 @@ def services_of(job: list[Step], clone: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def redis(clone: Path) -> Iterator[str]:
-    """The address of a Redis, or of the Valkey that a service has for its own tests."""
+    """Yield the address of a Redis, or of the Valkey that a service installs for its tests."""
     program = shutil.which("redis-server") or next(clone.glob(".venv/**/valkey-server"))
     port = str(servers.free_port())
     command = [program, "--bind", "127.0.0.1", "--port", port, "--save", ""]
@@ -224,18 +225,15 @@ def redis(clone: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def checked(pipeline: Pipeline) -> Path:
-    """A clone in which everything but the tests has passed."""
+    """A clone in which all steps but the tests have passed."""
     clone = pipeline.clone()
     for step in pipeline.steps("code"):
         pipeline.execute(step, clone)
     return clone
 
 
-def test_a_new_service_passes_the_checks_of_its_pipeline(pipeline: Pipeline, checked: Path) -> None:
+def test_a_new_service_passes_the_checks_of_its_pipeline(checked: Path) -> None:
     assert not run("git", "status", "--porcelain", cwd=checked)
-    if pipeline.provider == "gitlab":
-        (settings,) = pipeline.steps("production settings")
-        pipeline.execute(settings, pipeline.clone())
 
 
 def test_a_new_service_passes_the_tests_of_its_pipeline(pipeline: Pipeline) -> None:
@@ -248,8 +246,76 @@ def test_a_new_service_passes_the_tests_of_its_pipeline(pipeline: Pipeline) -> N
     assert re.search(r"^=+ \d+ passed", said, re.MULTILINE)
 
 
+@pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
+def test_the_pipeline_runs_every_part_of_check_sh(
+    template: Path, tmp_path: Path, answers: Answers
+) -> None:
+    """And without arguments, the script runs all of them in the same order."""
+    copy(template, tmp_path, only=PIPELINES, **answers)
+    parts = ["code", "tests", "image"] if answers["use_docker"] else ["code", "tests"]
+    if answers["ci_provider"] != "none":
+        pipeline = (tmp_path / PIPELINE[answers["ci_provider"]]).read_text()
+        assert re.findall(r" sh check\.sh (\w+)$", pipeline, re.MULTILINE) == parts
+    everything, _said = check_sh(tmp_path)
+    assert everything == [command for part in parts for command in check_sh(tmp_path, part)[0]]
+
+
+def test_check_sh_stops_at_the_first_command_that_fails(template: Path, tmp_path: Path) -> None:
+    copy(template, tmp_path, only=["check.sh"])
+    commands, _said = check_sh(tmp_path)
+    assert len(commands) == 12
+    for number, command in enumerate(commands):
+        assert check_sh(tmp_path, failing=command)[0] == commands[: number + 1]
+
+
+def test_a_package_index_that_cannot_be_reached_is_named(template: Path, tmp_path: Path) -> None:
+    copy(template, tmp_path, only=["check.sh"])
+    commands, said = check_sh(tmp_path)
+    assert "No package was audited" not in said
+    audit = next(command for command in commands if "pip-audit" in command)
+    silent, said = check_sh(tmp_path, failing=audit, prints="")
+    assert silent == commands
+    assert "No package was audited" in said
+
+
+STAND_IN = """\
+#!/bin/sh
+command="${0##*/} $*"
+echo "$command" >> commands
+if [ "$command" = "$FAILING" ]; then
+    printf "$PRINTS"
+    exit 1
+fi
+"""
+
+
+def check_sh(
+    service: Path, *parts: str, failing: str = "", prints: str = "found"
+) -> tuple[list[str], str]:
+    """Run the script with stand-ins for its programs. Return their commands, and the output."""
+    programs = service / "stand-ins"
+    programs.mkdir(exist_ok=True)
+    for name in ("docker", "lint-imports", "mypy", "pytest", "python", "ruff", "uvx"):
+        (programs / name).write_text(STAND_IN)
+        (programs / name).chmod(0o755)
+    for name in ("commands", "pyproject.toml", "requirements.txt", "requirements-dev.txt"):
+        (service / name).write_text("")
+    result = subprocess.run(
+        ["sh", "check.sh", *parts],
+        cwd=service,
+        env={"PATH": f"{programs}:/usr/bin:/bin", "FAILING": failing, "PRINTS": prints},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert bool(result.returncode) == bool(failing and prints), result.stdout
+    commands = (service / "commands").read_text().splitlines()
+    return [command for command in commands if command != "docker info"], result.stdout
+
+
 class Fault(NamedTuple):
-    """A change of one file, the command that must refuse it, and a word of what that says."""
+    """A change of one file, the command that must fail, and a part of its output."""
 
     file: str
     old: str
@@ -270,7 +336,7 @@ urlpatterns = [path("x/", View.as_view())]
 """
 FIELD = '    to = models.EmailField(_("to"))\n'
 FAULTS = {
-    "style": Fault("manage.py", "main()", "main( )", "ruff format", "would be reformatted"),
+    "style": Fault("manage.py", "main()", "main( )", "ruff format --check", "would be reformatted"),
     "types": Fault("manage.py", "sys.argv)", "1)", "mypy", "Argument 1"),
     "imports": Fault(
         "common/html.py",
@@ -283,41 +349,48 @@ FAULTS = {
         "apps/communication/models.py",
         FIELD,
         FIELD + FIELD.replace("to =", "copy_to ="),
-        "makemigrations",
+        "python manage.py makemigrations --check --dry-run",
         "Add field copy_to",
     ),
     "schema": Fault(
         "apps/api/urls_v2.py",
         "urlpatterns: list[URLPattern | URLResolver] = []\n",
         VIEW,
-        "spectacular",
+        "python manage.py spectacular --validate --fail-on-warn --file /dev/null",
         "unable to guess serializer",
     ),
     "production settings": Fault(
         "api_core/settings/prod.py",
         "SESSION_COOKIE_SECURE = True\n",
         "",
-        "check --deploy",
+        "production_settings",
         "security.W012",
     ),
     "locks": Fault(
         "pyproject.toml",
         "dependencies = [\n",
         'dependencies = [\n    "tzdata",\n',
-        "git diff",
+        "locks",
         "+tzdata==",
     ),
 }
 
 
+@pytest.mark.parametrize("pipeline", [alone(GITHUB)], indirect=True)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_stops_the_pipeline(pipeline: Pipeline, checked: Path, fault: Fault) -> None:
+def test_a_fault_stops_check_sh(pipeline: Pipeline, checked: Path, fault: Fault) -> None:
     text = (checked / fault.file).read_text()
     assert fault.old in text
     (checked / fault.file).write_text(text.replace(fault.old, fault.new))
+    script = (checked / "check.sh").read_text()
+    if f"    run {fault.command}\n" in script:
+        command = f".venv/bin/{fault.command}"
+    else:
+        assert f"    {fault.command}\n" in script
+        command = f"sh check.sh {fault.command}"
     try:
         with pytest.raises(Failed, match=re.escape(fault.says)):
-            pipeline.execute(pipeline.step_with(fault.command), checked)
+            pipeline.execute(Step(fault.command, command, {}), checked)
     finally:
         run("git", "checkout", "--quiet", ".", cwd=checked)
 

@@ -1,4 +1,4 @@
-"""copier.yml itself. Copier silently ignores a key that it does not know."""
+"""The settings and questions in copier.yml. Copier ignores unknown keys without an error."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_each_question_has_a_help_text_and_a_default(question: dict[str, Any]) -
     assert question["type"]
     assert question["help"].endswith(("?", "."))
     assert question["default"] is not None
-    # Copier itself holds an answer to the choices.
+    # Copier itself validates choices.
     assert "validator" in question or "choices" in question
 
 

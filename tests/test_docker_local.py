@@ -28,7 +28,7 @@ OWNER = 4321
 def local(
     request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:
-    """The containers of a developer, with static files collected."""
+    """The development containers, with collected static files."""
     with development(copier, short_path, request.param) as containers:
         containers.up("--build", COLLECTSTATIC="1")
         yield containers
@@ -36,7 +36,7 @@ def local(
 
 @contextmanager
 def development(copier: CopierFixture, folder: Path, answers: Answers) -> Iterator[Containers]:
-    """The service of docker-compose.local.yml, in a folder that belongs to a common user."""
+    """The service of docker-compose.local.yml, in a folder that does not belong to root."""
     slug = f"test-{secrets.token_hex(3)}"
     service = copier.copy(folder / slug, project_slug=slug, **answers).path
     with (service / ".env").open("a") as env:
@@ -52,21 +52,21 @@ def development(copier: CopierFixture, folder: Path, answers: Answers) -> Iterat
 
 
 def give(folder: Path) -> None:
-    """Make a folder a common user's, where root runs the tests."""
+    """Change the owner of a folder if root runs the tests."""
     if os.geteuid() == 0:
         for path in [folder, *folder.rglob("*")]:
             os.chown(path, OWNER, OWNER)
 
 
 class Terminal:
-    """The e-mails that the service printed, one after the other."""
+    """The e-mails that the service has printed, in order."""
 
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._seen = 0
 
     def read(self, to: str) -> str:
-        """Return the text of the next e-mail, which must be for this address."""
+        """Return the text of the next e-mail, which must be to this address."""
 
         def printed() -> list[str]:
             texts = re.findall(
@@ -110,7 +110,7 @@ def test_a_change_of_the_source_takes_effect(local: Containers) -> None:
     def answer() -> object:
         try:
             return api("GET", "health/").body
-        except OSError:  # it starts anew
+        except OSError:  # it restarts
             return None
 
     file.write_text(source.replace('{"status": "ok"}', '{"status": "changed"}'))
@@ -165,7 +165,7 @@ class Migration(migrations.Migration):
 def test_run_syncdb_creates_tables_that_a_migration_needs(
     copier: CopierFixture, short_path: Path
 ) -> None:
-    """Which ``migrate`` alone cannot make: PostgreSQL refuses the reference."""
+    """``migrate`` alone fails: PostgreSQL refuses a reference to a table that does not exist."""
     answers = {"database": "postgres", "use_channels": False, "use_event_sync": False}
     with development(copier, short_path, answers) as containers:
         apps = containers.service / "apps"

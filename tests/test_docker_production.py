@@ -1,4 +1,4 @@
-"""The images and containers of production, built and driven."""
+"""The images and containers for production, built and running."""
 
 import json
 import re
@@ -73,7 +73,7 @@ print(json.dumps([readiness, responses]))
 def running(
     request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:
-    """Every service of docker-compose.yml, and what it meets in production."""
+    """Every service of docker-compose.yml, and the other services of production."""
     with production(copier, short_path, request.param) as containers:
         containers.up("--build")
         if request.param["use_event_sync"]:
@@ -120,7 +120,7 @@ def test_a_container_can_only_write_to_tmp(running: Containers) -> None:
 
 
 def stop_under_load(service: Containers) -> None:
-    """Stop the web server during requests, of which none may fail."""
+    """Stop the web server during requests. None may fail."""
     container = service.container("web")
     client = ["docker", "run", "--rm", f"--network=container:{container}", "python:3.13-slim"]
     with subprocess.Popen(
@@ -153,19 +153,19 @@ def test_data_survives_new_containers(running: Containers) -> None:
     assert running.shell(count) == "1"
 
 
-# What one variant shows for all: the default answers, and SQLite's where it differs.
+# Tests of one variant: the default answers, or SQLite if that differs.
 
 
 @pytest.fixture(scope="module")
 def image(copier: CopierFixture, short_path: Path) -> Iterator[Containers]:
-    """The image of the default answers, with nothing around it."""
+    """The image of the default answers, without other services."""
     with production(copier, short_path, DEFAULTS) as containers:
         containers.compose("build")
         yield containers
 
 
 def start(image: Containers, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the image as any orchestrator does, to its end, with these variables alone."""
+    """Run the image until it exits, with only these variables."""
     options = [f"--env={name}={value}" for name, value in variables.items()]
     return subprocess.run(
         ["docker", "run", "--rm", *options, image.slug, *command],
@@ -254,7 +254,7 @@ def test_no_secret_is_in_any_layer(image: Containers, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
     run("docker", "save", f"--output={archive}", image.slug, cwd=tmp_path)
     layers = archive.read_bytes()
-    assert b"app/manage.py" in layers, "they are compressed"
+    assert b"app/manage.py" in layers, "the static files are not compressed"
     assert secret.encode() not in layers
     assert not [name for name in planted if f"app/{name}".encode() in layers]
 
@@ -296,7 +296,7 @@ def test_replicas_that_start_together_migrate_once(empty: Containers) -> None:
 
 OLDER_STATIC_FILES = """
 cd staticfiles
-rm admin/css/base.css
+rm admin/css/base.*.css
 echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
 """
 
@@ -320,7 +320,7 @@ def test_outdated_static_files_in_a_volume_are_replaced(
         containers.compose("restart", "web")
         containers.up("web")
         assert containers.execute("cat", manifest) == whole
-        containers.execute("cat", "staticfiles/admin/css/base.css")
+        containers.execute("sh", "-c", "cat staticfiles/admin/css/base.*.css")
 
 
 def test_a_stop_of_gunicorn_in_a_channels_service_fails_no_request(
@@ -345,10 +345,10 @@ http {
 def test_replicas_share_requests_and_websockets_behind_nginx(
     copier: CopierFixture, short_path: Path
 ) -> None:
-    """Two containers serve every call and every WebSocket of a client together."""
+    """Two containers share the calls and WebSockets of one client."""
     page = (ROOT / "docs/websockets_production.md").read_text()
     (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
-    # Without the certificate, and the rest as if there were one.
+    # Without the certificate. Everything else is as with one.
     site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)
     site = site.replace("443 ssl", "80").replace("$scheme", "https").replace("127.0.0.1:", "web:")
     with production(copier, short_path, DEFAULTS) as containers:

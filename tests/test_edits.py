@@ -1,4 +1,4 @@
-"""What a team changed in its service, after an update."""
+"""Edits of a team survive an update."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def edited(history: Path, folder: Path, version: str) -> Path:
 
 @pytest.mark.parametrize("version", RELEASES)
 def test_edits_survive(history: Path, tmp_path: Path, version: str) -> None:
-    """The update ends as the same edits on a fresh copy, but where both changed the same lines."""
+    """The result is a fresh copy with the same edits, except where both changed the same lines."""
     service = edited(history, tmp_path / "service", version)
     update(service)
     other = fresh(history, tmp_path / "fresh", like=service)
@@ -54,7 +54,7 @@ def lines(content: tuple[bool, bytes]) -> list[bytes]:
 
 
 def keep_both(service: Path, file: str) -> None:
-    """Solve the conflicts of a file, each of which must be one: both sides changed the lines."""
+    """Resolve the conflicts of a file by keeping both sides. The file must have a conflict."""
     git(service, "checkout", "--quiet", "--conflict=diff3", "--", file)
     text = (service / file).read_text()
     pattern = r"<<<<<<< ours\n(.*?)\|\|\|\|\|\|\| base\n(.*?)=======\n(.*?)>>>>>>> theirs\n"
@@ -91,7 +91,7 @@ def test_git_shows_both_versions_if_both_sides_changed_the_same_lines(
     text = (service / BASE).read_text()
     assert both in text
     assert text.count("<<<<<<<") == 1
-    assert "max_entries" in text, "what only we changed is changed"
+    assert "max_entries" in text, "the change of the template is missing"
     assert conflicts(service) == {BASE}
     assert f"UU {BASE}" in git(service, "status", "--short")
 
@@ -126,7 +126,7 @@ def test_a_deleted_file_stays_deleted(history: Path, tmp_path: Path) -> None:
 
 
 def test_the_documented_commands_undo_an_update(history: Path, tmp_path: Path) -> None:
-    """What docs/update.md gives to take an update back leaves nothing of it."""
+    """The commands in docs/update.md that undo an update leave nothing of it."""
     service = edited(history, tmp_path / "service", RELEASES[0])
     before = git(service, "rev-parse", "HEAD^{tree}")
     update(service)
@@ -140,7 +140,7 @@ def test_the_documented_commands_undo_an_update(history: Path, tmp_path: Path) -
 def test_edits_survive_a_rename_in_the_template_if_the_file_is_moved_before(
     history: Path, tmp_path: Path
 ) -> None:
-    """What the changelog must tell to do, should a file of ours ever be renamed."""
+    """The steps that the changelog must describe if a file of the template is renamed."""
 
     def change(template: Path) -> None:
         (template / MODELS).rename(template / "apps/user/person.py")
@@ -170,7 +170,7 @@ def test_a_file_that_the_template_removed_is_shown_as_deleted(
     assert "Your friends at Billing" in git(service, "show", f"HEAD:{TEXT}")
 
 
-# Installed, with data, up to the service's own tests
+# Installed, with data, including the service's own tests
 
 
 # The two locks of a release without lock.py.
@@ -203,7 +203,7 @@ def test_an_edited_service_passes_its_tests(
 ) -> None:
     folder = service.folder
     update(folder)
-    # Locks are not merged: ours are taken, and locked again.
+    # Locks are not merged: take ours, and lock again.
     for file in conflicts(folder):
         if file in LOCKS:
             git(folder, "checkout", "--quiet", "--theirs", file)
@@ -226,10 +226,10 @@ def test_an_edited_service_passes_its_tests(
     service.run("ruff", "check")
     service.run("ruff", "format", "--check")
     service.run("mypy")
-    service.run("pytest", "--quiet")
+    service.run("pytest", "-n0", "--quiet")
     commit_all(folder)
 
-    # Then the template adds a field to the user too: two migrations follow the same one.
+    # Then the template also adds a field to the user, so two migrations follow the same one.
     later = later_release(history, tmp_path / "later", add_nickname)
     point_to(folder, later)
     update(folder)
@@ -240,11 +240,11 @@ def test_an_edited_service_passes_its_tests(
     service.manage("migrate")
     assert service.shell(READ_DATA) == ANA
     service.manage("makemigrations", "--check", "--dry-run")
-    service.run("pytest", "--quiet", "--no-cov", "apps/user")
+    service.run("pytest", "-n0", "--quiet", "--no-cov", "apps/user")
 
 
 def add_nickname(template: Path) -> None:
-    """What a release would do that adds a field to the user."""
+    """Add a field to the user in the template, as a release could."""
     insert(
         template,
         "apps/user/models.py",

@@ -205,7 +205,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="module", params=["postgres", "sqlite"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("postgres", marks=pytest.mark.xdist_group("events-postgres")),
+        pytest.param("sqlite", marks=pytest.mark.xdist_group("events-sqlite")),
+    ],
+)
 def folder(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Path:
     kind = request.param
     return installed(
@@ -253,7 +259,7 @@ def service(stack: Service, request: pytest.FixtureRequest) -> Iterator[Service]
 def test_an_event_survives_a_kill_between_commit_and_sending(service: Service) -> None:
     service.gate.requests_pass.clear()
     producer = service.start("manage.py", "shell", "-c", STORE.format(count=1, at_commit=True))
-    assert service.gate.held.acquire(timeout=60), "it sent no request"
+    assert service.gate.held.acquire(timeout=60), "no request was sent"
     producer.kill()
     producer.wait()
     assert service.states() == {"sending": 1}
@@ -270,7 +276,7 @@ def test_events_are_sent_again_after_a_kill_before_recording(service: Service) -
     ids = service.store(3)
     service.gate.answers_pass.clear()
     with service.relay():
-        assert service.gate.held.acquire(timeout=60), "it sent no request"
+        assert service.gate.held.acquire(timeout=60), "no request was sent"
     assert service.states() == {"sending": 3}
     service.gate.answers_pass.set()
     assert service.received() == ids
@@ -353,7 +359,7 @@ def broken_database(service: Service, kind: str) -> Iterator[None]:
     path = service.variables["DATABASE_URL"].removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        time.sleep(8)  # More than the 5 seconds that the service waits for a lock.
+        time.sleep(8)  # Longer than the 5 seconds that the service waits for a lock.
     yield
 
 

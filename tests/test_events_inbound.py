@@ -53,6 +53,7 @@ class Inbox:
     def __init__(self, service: Service, name: str) -> None:
         self.service = service
         self.url = service.sqs.make_queue(name)
+        service.sqs("SetQueueAttributes", QueueUrl=self.url, Attributes={"VisibilityTimeout": "5"})
 
     def store(self, count: int) -> list[int]:
         ids: list[int] = json.loads(self.service.shell(STORE.format(count=count)))
@@ -75,13 +76,10 @@ class Inbox:
         state: dict[str, list[int]] = json.loads(self.service.shell(READ))
         return state
 
-    def start(self, *options: str) -> "subprocess.Popen[str]":
-        command = ["manage.py", "event_sync_consume", *options]
-        return self.service.start(*command, SQS_INBOUND_QUEUE_URL=self.url)
-
     @contextmanager
-    def consumer(self, *options: str) -> Iterator["subprocess.Popen[str]"]:
-        process = self.start(*options)
+    def consumer(self) -> Iterator["subprocess.Popen[str]"]:
+        command = ["manage.py", "event_sync_consume"]
+        process = self.service.start(*command, SQS_INBOUND_QUEUE_URL=self.url)
         try:
             yield process
         finally:
@@ -104,12 +102,12 @@ def test_each_message_has_one_effect_if_consumers_are_killed(inbox: Inbox) -> No
     for event_id in random.sample(ids, len(ids)):
         inbox.send(event_id, seconds=0.05)
     with ExitStack() as consumers:
-        started = [consumers.enter_context(inbox.consumer("--visibility", "3")) for _ in range(2)]
+        started = [consumers.enter_context(inbox.consumer()) for _ in range(2)]
         for _kill in range(6):
             time.sleep(2)
             victim = started.pop(0)
             victim.kill()
-            started.append(consumers.enter_context(inbox.consumer("--visibility", "3")))
+            started.append(consumers.enter_context(inbox.consumer()))
         wait_until(lambda: inbox.left() == (0, 0), 120)
     assert inbox.state() == {"effects": ids, "processed": ids}
 
@@ -126,7 +124,7 @@ def test_sigterm_ends_a_long_poll_of_the_consumer(inbox: Inbox) -> None:
 
 
 def test_sigterm_waits_for_the_handler_of_a_message(inbox: Inbox) -> None:
-    """The messages that were received with it are released."""
+    """The messages that were received with it are received again later."""
     ids = inbox.store(3)
     for event_id in ids:
         inbox.send(event_id, seconds=2)
@@ -135,19 +133,18 @@ def test_sigterm_waits_for_the_handler_of_a_message(inbox: Inbox) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
     assert inbox.state() == {"effects": ids[:1], "processed": ids[:1]}
-    assert inbox.left() == (2, 0)
+    wait_until(lambda: inbox.left() == (2, 0))
 
 
-def test_sigterm_interrupts_a_slow_handler(inbox: Inbox) -> None:
-    """Its writes are rolled back, and its message can be received again at once."""
+def test_a_killed_handler_has_no_effect(inbox: Inbox) -> None:
+    """Its writes are rolled back, and its message is received again."""
     (event_id,) = inbox.store(1)
     inbox.send(event_id, seconds=600)
     with inbox.consumer() as process:
         wait_until(lambda: inbox.left() == (0, 1))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
     assert inbox.state() == {"effects": [], "processed": []}
-    assert inbox.left() == (1, 0)
+    wait_until(lambda: inbox.left() == (1, 0))
 
 
 def test_the_consumer_continues_after_a_database_restart(inbox: Inbox, kind: str) -> None:
@@ -162,7 +159,7 @@ def test_the_consumer_continues_after_a_database_restart(inbox: Inbox, kind: str
             inbox.send(event_id)
         time.sleep(3)
         with database(inbox.service.folder, kind):
-            # At most one batch was received in vain, and can be received again ten seconds later.
+            # One batch at most was not handled. It is received again after the visibility timeout.
             wait_until(lambda: inbox.left() == (0, 0))
             assert process.poll() is None
             assert inbox.state() == {"effects": ids, "processed": ids}

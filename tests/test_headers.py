@@ -1,4 +1,4 @@
-"""What browsers are told to enforce, by every server in production settings."""
+"""Security headers, from every server with production settings."""
 
 import pytest
 from support.live import Server

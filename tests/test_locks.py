@@ -1,4 +1,4 @@
-"""The locks against pyproject.toml, what each way installs, and the names the slug must not take."""
+"""The locks agree with pyproject.toml, with each way to install, and with the refused slugs."""
 
 import re
 import tomllib
@@ -20,18 +20,18 @@ Pins = dict[str, str]
 
 
 def locked(lock: Path) -> Pins:
-    """The versions in a lock, by the package's name."""
+    """Return the versions in a lock, by the package's name."""
     return dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), flags=re.MULTILINE))
 
 
 def requirements(lock: Path) -> list[Requirement]:
-    """The lines of a lock, with their markers."""
+    """Return the lines of a lock, with their markers."""
     lines = re.findall(r"^\w.*?(?= \\$)", lock.read_text(), flags=re.MULTILINE)
     return [Requirement(line) for line in lines]
 
 
 def pinned(requirements: list[str]) -> Pins:
-    """The versions that pyproject.toml asks for; each must be one version."""
+    """Return the versions that pyproject.toml pins. Each must be an exact version."""
     pins: Pins = {}
     for requirement in map(Requirement, requirements):
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
@@ -65,7 +65,7 @@ def test_the_locks_of_a_service_agree(service: Path) -> None:
 
 
 def test_uv_is_constrained_to_the_locked_versions(service: Path, pyproject: dict[str, Any]) -> None:
-    """The pins and the constraints together are what requirements-dev.txt holds, no more or less."""
+    """The pins and the constraints together are exactly the versions in requirements-dev.txt."""
     pins = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
     constraints = list(map(Requirement, pyproject["tool"]["uv"]["constraint-dependencies"]))
     direct = {canonicalize_name(Requirement(pin).name) for pin in pins}
@@ -100,7 +100,7 @@ def installed(copier: CopierFixture, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def freeze(folder: Path) -> set[str]:
-    """The packages in the environment of a folder, each with its version."""
+    """Return the packages in the environment of a folder, each with its version."""
     python = programs(folder) / "python"
     return set(run(UV, "pip", "freeze", "--quiet", "--python", python, cwd=folder).splitlines())
 
@@ -146,7 +146,7 @@ def test_one_command_adds_a_package_and_another_removes_it(installed: Path) -> N
 
     before = files()
     run(UV, "run", "lock.py", cwd=installed)
-    assert files() == before, "what is locked stays as it is"
+    assert files() == before, "other locked versions have changed"
 
     run(UV, "run", "lock.py", "add", "python-slugify", cwd=installed)
     pyproject = tomllib.loads((installed / "pyproject.toml").read_text())

@@ -1,6 +1,6 @@
 """The Portuguese of the service is complete.
 
-An app that only some services have holds its own translations; all others are together.
+An optional app has its own catalogue. All others share one.
 """
 
 import io
@@ -20,7 +20,7 @@ TRANSLATE_TAG = re.compile(
 )
 
 
-# The folders that hold translations, each for what is in it.
+# The folders with a catalogue, each for its own messages.
 OWNERS = sorted(file.parents[3] for file in TEMPLATE.rglob(f"{MESSAGES}/django.po"))
 each_owner = pytest.mark.parametrize(
     "owner", OWNERS, ids=lambda owner: owner.relative_to(TEMPLATE).as_posix()
@@ -36,18 +36,18 @@ def messages_of(catalog: Catalog) -> list[Message]:
 
 
 def source_of(message: Message) -> str:
-    """The text in the code: the singular where there are two."""
+    """Return the text in the code: the singular if there is a plural."""
     return message.id if isinstance(message.id, str) else message.id[0]
 
 
 def translations_of(message: Message) -> list[str]:
-    """The translation: one text, or one for each plural form."""
+    """Return the translation: one text, or one for each plural form."""
     texts = message.string or []
     return [texts] if isinstance(texts, str) else list(texts)
 
 
 def files_of(owner: Path, pattern: str) -> list[Path]:
-    """The files of a folder, without those of another owner within it, and without tests."""
+    """Return the files of a folder, without tests and subfolders with their own catalogue."""
     others = [other for other in OWNERS if other != owner and other.is_relative_to(owner)]
     return [
         file
@@ -57,10 +57,10 @@ def files_of(owner: Path, pattern: str) -> list[Path]:
 
 
 def said_by_the_code(owner: Path) -> set[str]:
-    """Every text that the Python, settings and pages of a folder hand to gettext."""
+    """Return every text that a folder's Python files and templates pass to gettext."""
     texts = set()
     for file in [*files_of(owner, "*.py"), *files_of(owner, "*.py.jinja")]:
-        # What only some variants have stands between lines that are no Python.
+        # Optional code is between Jinja lines, which are not Python.
         python = re.sub(r"^{%.*%}\n", "", file.read_text(), flags=re.MULTILINE)
         for _line, found, _comments, _context in extract(
             "python", io.BytesIO(python.encode()), keywords=KEYWORDS

@@ -1,4 +1,4 @@
-"""A database that dies and comes back, while the service goes on."""
+"""The service keeps running while its database is down and after it is back."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ SECRET = "in-no-log"  # noqa: S105 - of a test
 
 
 def kill_postgres(service: Path) -> None:
-    """End the server at once, as a power cut does."""
+    """Kill the server without a shutdown, as a power failure does."""
     pid = int((service / ".postgres/postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGQUIT)
     for _attempt in range(100):
         if not (service / ".postgres/postmaster.pid").exists():
             return
         time.sleep(0.1)
-    raise AssertionError("PostgreSQL does not stop")
+    raise AssertionError("PostgreSQL did not stop")
 
 
 def with_password(database_url: str) -> str:
@@ -31,7 +31,7 @@ def with_password(database_url: str) -> str:
 
 
 def open_with_session(url: str) -> int:
-    """Open the admin as a browser does that has a session, which is in the database."""
+    """Open the admin site with a session, which is in the database."""
     headers = {"X-Forwarded-Proto": "https", "Cookie": "__Secure-sessionid=" + "s" * 32}
     try:
         urllib.request.urlopen(urllib.request.Request(f"{url}/admin/", headers=headers), timeout=20)
@@ -67,7 +67,7 @@ def test_the_service_recovers_from_a_database_outage(
             for login in logins:
                 assert (login.result().status, login.result().body["code"]) == (500, "server_error")
             assert sessions.result() == 500
-            # The pool's time-out, and not once for every query that could not be made.
+            # The time-out of the pool, but only once, not for every query.
             assert time.monotonic() - began < 8
         log = (service / "program.log").read_text()
         assert "request_failed" in log

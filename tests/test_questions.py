@@ -1,4 +1,4 @@
-"""What the questions take, refuse and derive, and what Copier says at the end."""
+"""Accepted and refused answers, derived defaults, and the messages of Copier."""
 
 from itertools import count
 from pathlib import Path
@@ -36,7 +36,7 @@ def ask(template: Path, tmp_path: Path) -> Any:
         ("R&D – Team #1", "r-d-team-1"),
         ("Billing   / Invoices.", "billing-invoices"),
         ("日本 API", "api"),
-        # What would not pass gets a name that does.
+        # A name without a valid slug gets one.
         ("日本", "my-service"),
         ("3D Models", "my-3d-models"),
         ("Django", "my-django"),
@@ -70,7 +70,7 @@ def test_the_slug_is_derived_from_the_name(ask: Any, name: str, slug: str) -> No
         ("pytest", "a package that the service installs"),
     ],
 )
-def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
+def test_an_invalid_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
     with pytest.raises(ValueError, match="project_slug.*" + fault):
         ask(project_slug=slug)
 
@@ -103,7 +103,7 @@ def test_a_slug_is_refused(ask: Any, slug: str, fault: str) -> None:
         ("x" * 201, "characters; this has 201"),
     ],
 )
-def test_a_text_is_refused(ask: Any, question: str, text: str, fault: str) -> None:
+def test_an_invalid_text_is_refused(ask: Any, question: str, text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=f"{question}.*{fault}"):
         ask(**{question: text})
 
@@ -111,13 +111,13 @@ def test_a_text_is_refused(ask: Any, question: str, text: str, fault: str) -> No
 @pytest.mark.parametrize(
     "email", ["", "team", "team@example", "a b@example.com", 'a"@example.com', "a@example.com\n"]
 )
-def test_an_email_address_is_refused(ask: Any, email: str) -> None:
+def test_an_invalid_email_address_is_refused(ask: Any, email: str) -> None:
     with pytest.raises(ValueError, match=r"author_email.*such as team@example\.com"):
         ask(author_email=email)
 
 
 @pytest.mark.parametrize("zone", ["", "Brasília", "america/sao_paulo", "BRT", "../UTC", "GMT+3"])
-def test_a_time_zone_is_refused(ask: Any, zone: str) -> None:
+def test_an_invalid_time_zone_is_refused(ask: Any, zone: str) -> None:
     with pytest.raises(ValueError, match=r"time_zone.*such as America/Sao_Paulo"):
         ask(time_zone=zone)
 
@@ -179,7 +179,7 @@ def test_each_copy_has_a_strong_secret_of_its_own(template: Path, tmp_path: Path
     for value in secrets:
         assert len(value) == 64
         assert value.isalnum()
-        # 64 letters out of 62 hold 40 different ones on average, and hardly ever fewer than 25.
+        # 64 of 62 possible letters: 40 different ones on average, hardly ever fewer than 25.
         assert len(set(value)) >= 25
 
 

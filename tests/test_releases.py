@@ -1,4 +1,4 @@
-"""releases.toml, and what a release needs."""
+"""releases.toml, and the requirements of a release."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def test_recorded_versions_ascend_and_have_full_commit_hashes() -> None:
 
 
 def test_each_recorded_commit_is_an_ancestor_of_the_next(history: Path) -> None:
-    """Every recorded commit is an ancestor of what is checked out."""
+    """The last one is an ancestor of the current commit."""
     for commit in RECORD.values():
         run("git", "merge-base", "--is-ancestor", commit, "HEAD", cwd=ROOT)
     for earlier, later in zip(list(RECORD.values()), list(RECORD.values())[1:], strict=False):
@@ -36,7 +36,7 @@ def test_each_recorded_commit_is_an_ancestor_of_the_next(history: Path) -> None:
 
 
 def contradictions(repository: Path, record: dict[str, str]) -> set[tuple[str, str]]:
-    """Lines that a release's own releases.toml had, and that today's has not."""
+    """Return lines of releases.toml that a release had and that are missing now."""
     lines: set[tuple[str, str]] = set()
     for commit in record.values():
         if releases.RECORD in git(repository, "ls-tree", "--name-only", commit).split():
@@ -81,7 +81,7 @@ def test_a_shallow_clone_fails_with_the_command_that_fetches_the_history(tmp_pat
 
 @pytest.fixture
 def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository that may release 7.0.0."""
+    """A repository that is ready to release 7.0.0."""
     root = snapshot(tmp_path / "ready")
     monkeypatch.setattr(releases, "ROOT", root)
     for name, value in AUTHOR.items():
@@ -110,7 +110,7 @@ def test_a_release_is_recorded_and_prints_what_to_push(
     assert releases.releases() == RECORD | {"7.0.0": commit}
     assert releases.next_version() == "7.1.0"
 
-    # The commands that it prints do it.
+    # Run the commands that it printed.
     said = capsys.readouterr().out
     commands = re.findall(r"^  (git .*)$", said, flags=re.MULTILINE)
     assert [command.split()[1] for command in commands] == ["commit", "tag", "push"]

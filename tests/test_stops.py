@@ -1,4 +1,4 @@
-"""How the servers stop: requests in flight are answered, and readiness turns 503 before that."""
+"""How the servers answer and stop: streams, `async def` views, and requests in flight."""
 
 import json
 import os
@@ -58,17 +58,50 @@ print(json.dumps([readiness, responses]))
 # Fast responses, and slow ones that keep the server busy.
 PATHS = ["/api/v1/health/", "/api/v1/health/", "/api/schema/", "/api/schema/"]
 
-SLOW_URLS = """
+URLS = """
+import asyncio
+import threading
 import time
 
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+from structlog import get_logger
+
+released = threading.Event()
 
 def slow(request):
     time.sleep(3)
     return HttpResponse(b"x" * 1_000_000)
 
-urlpatterns = [path("slow/", slow)]
+@csrf_exempt
+async def asynchronous(request):
+    await asyncio.sleep(0)
+    return JsonResponse({"address": request.META["REMOTE_ADDR"], "size": len(request.body)})
+
+def stream(request):
+    def content():
+        yield b"first"
+        released.wait(30)
+        yield b"second"
+    return StreamingHttpResponse(content())
+
+def release(request):
+    released.set()
+    return HttpResponse()
+
+def endless(request):
+    def content():
+        try:
+            while True:
+                yield b"x" * 1000
+                time.sleep(0.01)
+        finally:
+            get_logger(__name__).info("endless_stream_closed")
+    return StreamingHttpResponse(content())
+
+views = [slow, asynchronous, stream, release, endless]
+urlpatterns = [path(f"{view.__name__}/", view) for view in views]
 """
 
 SERVERS = [("gunicorn", 1), ("gunicorn", 2), ("daphne", 1), ("uvicorn", 1), ("uvicorn", 2)]
@@ -77,7 +110,7 @@ SERVERS = [("gunicorn", 1), ("gunicorn", 2), ("daphne", 1), ("uvicorn", 1), ("uv
 @pytest.fixture(scope="module")
 def service(copier: CopierFixture, short_path: Path) -> Path:
     folder = installed(copier, short_path / "service", use_channels=True)
-    (folder / "apps/api/urls_v2.py").write_text(SLOW_URLS)
+    (folder / "apps/api/urls_v2.py").write_text(URLS)
     return folder
 
 
@@ -111,7 +144,7 @@ def running(
 def served(
     service: Path, variables: dict[str, str], server: str, processes: int, pause: int
 ) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    """Start a server by the service's script, and yield its port and process."""
+    """Start a server with the service's script, and yield its port and process."""
     port = free_port()
     own = {"SERVER": server, "WEB_CONCURRENCY": str(processes), "PORT": str(port)}
     own |= {"BIND": "127.0.0.1", "STOP_PAUSE": str(pause)}
@@ -131,7 +164,7 @@ def test_a_stop_behind_a_load_balancer_fails_no_request(
             process.terminate()
             readiness, responses = json.loads(load.communicate(timeout=60)[0])
         process.wait(30)
-    # uvicorn ends by the signal itself.
+    # uvicorn raises the signal again after its shutdown.
     assert process.returncode in {0, 128 + signal.SIGTERM}
     assert readiness == 503
     assert responses.keys() == {"200"}
@@ -180,3 +213,51 @@ def test_a_server_without_the_script_answers_the_requests_in_flight(
     with running(service, words, port, variables) as process:
         stop_during_slow_requests(port, process)
     assert process.returncode in {0, -signal.SIGTERM}
+
+
+@pytest.fixture(params=["gunicorn", "daphne", "uvicorn", "runserver"])
+def port(service: Path, variables: dict[str, str], request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of each server, and of that of development."""
+    if request.param != "runserver":
+        with served(service, variables, request.param, 1, pause=0) as (port, _process):
+            yield port
+        return
+    port = free_port()
+    command = [".venv/bin/python", "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    development = variables | {"DJANGO_SETTINGS_MODULE": "api_core.settings.dev"}
+    with running(service, command, port, development):
+        yield port
+
+
+def logged(service: Path, position: int, text: str) -> list[str]:
+    """Return the lines with this text that were logged from a position on, once there is one."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        lines = (service / "server.log").read_text()[position:].splitlines()
+        if found := [line for line in lines if text in line]:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{text} is not in the log")
+
+
+def test_every_server_runs_async_views_and_streams(service: Path, port: int) -> None:
+    position = len((service / "server.log").read_text())
+    headers = {"X-Forwarded-Proto": "https"}
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as server:
+        server.request("PUT", "/api/v2/asynchronous/", body=b"x" * 100_000, headers=headers)
+        assert json.load(server.getresponse()) == {"address": "127.0.0.1", "size": 100_000}
+        server.request("GET", "/api/v2/stream/", headers=headers)
+        response = server.getresponse()
+        assert response.read(5) == b"first"
+        with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as other:
+            other.request("GET", "/api/v2/release/", headers=headers)
+            assert other.getresponse().status == 200
+        assert response.read() == b"second"
+    (line,) = logged(service, position, "/api/v2/asynchronous/")
+    assert "request_finished" in line
+    assert "request_id" in line
+
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as server:
+        server.request("GET", "/api/v2/endless/", headers=headers)
+        assert server.getresponse().read(1000) == b"x" * 1000
+    logged(service, position, "endless_stream_closed")

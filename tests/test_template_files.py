@@ -1,4 +1,4 @@
-"""The files of template/: their names, and the table in copier.yml that leaves some out."""
+"""The names of the files in template/, and the table in copier.yml that excludes some."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ EXCLUDE: list[str] = yaml.safe_load((ROOT / "copier.yml").read_text())["_exclude
 ROWS = [row for row in EXCLUDE if "{%" in row]
 
 
-def test_names_are_plain_and_legal_on_windows() -> None:
+def test_names_are_valid_on_windows() -> None:
     odd = re.compile(r'[<>:"|?*\\{}%\x00-\x1f]|[. ]$')
     reserved = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
     parts = {part for file in FILES for part in file.parts}
@@ -23,7 +23,7 @@ def test_names_are_plain_and_legal_on_windows() -> None:
 
 
 def test_rendered_names_differ_in_more_than_case() -> None:
-    """Nor does a file exist both as it is and as a template."""
+    """Also, no file exists both with and without .jinja."""
     names = [file.as_posix().lower().removesuffix(".jinja") for file in FILES]
     assert len(names) == len(set(names))
 
@@ -36,7 +36,9 @@ def test_every_file_is_text_in_utf8_with_unix_line_ends() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
-    match = re.fullmatch(r"\{% if (not )?\w+( != '\w+')? %\}/(?P<path>\S+[^/\s])\{% endif %\}", row)
+    match = re.fullmatch(
+        r"\{% if (not )?\w+( [!=]= '\w+')? %\}/(?P<path>\S+[^/\s])\{% endif %\}", row
+    )
     assert match
     path = match["path"]
     assert list(TEMPLATE.glob(path)) or list(TEMPLATE.glob(f"{path}.jinja"))
@@ -46,7 +48,7 @@ def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
 def test_any_combination_of_answers_has_exactly_its_own_files(
     copier: CopierFixture, tmp_path: Path, answers: Answers
 ) -> None:
-    """What must be true of every combination; those of VARIANTS are run as well."""
+    """Every combination is only rendered. Those in VARIANTS are also tested."""
     service = copier.copy(tmp_path / "service", **answers).path
     folders = [path for path in service.rglob("*") if path.is_dir()]
     assert folders

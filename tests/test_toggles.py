@@ -1,4 +1,4 @@
-"""An answer changed later: the service becomes what a fresh copy with that answer is."""
+"""A service with a changed answer becomes the same as a fresh copy with that answer."""
 
 import re
 from itertools import permutations
@@ -12,7 +12,7 @@ from support.updating import NEXT, assert_same, commit_all, committed, conflicts
 
 PAGE = (ROOT / "docs/update.md").read_text()
 
-# The change of each answer into each other one, once amid many options and once amid few.
+# Each change of an answer, once with many options on and once with few.
 TOGGLES = [
     pytest.param(base | {question: old}, {question: new}, id=f"{question}-{old}-{new}-{amid}")
     for question, values in OPTIONS.items()
@@ -34,7 +34,7 @@ def test_a_changed_answer_ends_as_a_fresh_copy(
 def test_edits_in_the_files_of_an_option_can_be_found_after_it_is_turned_off(
     history: Path, tmp_path: Path
 ) -> None:
-    """Git shows each file that goes, docs/update.md tells how to look, .rej keeps the edits."""
+    """Git shows the deleted files, as docs/update.md describes, and .rej files have the edits."""
     theirs = "common/embedded_postgres/base.py"
     note = "\n\nROOM = 12\n"
     service = committed(history, tmp_path / "service", None, database="postgres")
@@ -64,13 +64,13 @@ def test_edits_in_the_files_of_an_option_can_be_found_after_it_is_turned_off(
 
 
 def documented(start: str) -> list[str]:
-    """The arguments of the command of manage.py in docs/update.md that starts so."""
+    """Return the arguments of the manage.py command in docs/update.md that begins so."""
     (line,) = re.findall(rf"^ {{4}}uv run manage\.py ({start}.*)$", PAGE, flags=re.MULTILINE)
     return str(line).split()
 
 
 def moved_to(service: Service, kind: str) -> None:
-    """Take the rows from one database to the other, as docs/update.md tells."""
+    """Move the rows from one database to the other, as docs/update.md describes."""
     service.manage(*documented("dumpdata"))
     update(service.folder, database=kind)
     assert not conflicts(service.folder)
@@ -88,15 +88,15 @@ def test_rows_move_from_one_database_to_the_other(history: Path, short_path: Pat
     service.manage("migrate")
     service.shell(ADD_DATA)
     moved_to(service, "postgres")
-    # New rows get numbers after the old ones.
+    # New rows get higher ids than the old ones.
     service.shell(ADD_DATA.replace("ana@", "bia@"))
     service.manage("makemigrations", "--check", "--dry-run")
 
     (folder / "db.sqlite3").unlink()
     moved_to(service, "sqlite")
     service.shell(ADD_DATA.replace("ana@", "eva@"))
-    service.run("pytest", "--quiet", "--no-cov", "apps/user")
-    # The database that was left behind is still there, and Git does not see it.
+    service.run("pytest", "-n0", "--quiet", "--no-cov", "apps/user")
+    # The previous database still exists, and Git ignores it.
     assert (folder / ".postgres/PG_VERSION").exists()
     assert not [file for file in tracked(folder) if ".postgres" in file.parts]
 
@@ -125,7 +125,7 @@ print("table:", "event_sync_eventsync" in connection.introspection.table_names()
 
 
 def changed(service: Service, **answers: Any) -> None:
-    """Change answers, install, migrate and commit, as docs/update.md tells."""
+    """Change answers, install, migrate and commit, as docs/update.md describes."""
     update(service.folder, **answers)
     assert not conflicts(service.folder)
     service.install()
@@ -152,7 +152,7 @@ def test_events_stay_in_the_database_when_event_sync_is_turned_off(
     changed(service, use_event_sync=True)
     assert service.shell(READ_EVENTS) == EVENTS
 
-    # Dropped on purpose, before the app goes.
+    # The table is dropped before the app is removed.
     service.manage(*documented("migrate event_sync"))
     assert service.shell(READ_TABLES) == "table: False\n"
     changed(service, use_event_sync=False)

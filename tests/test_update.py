@@ -1,4 +1,4 @@
-"""From every release to the working tree, for every variant: an update ends as a fresh copy."""
+"""An update from any release makes an untouched service the same as a fresh copy."""
 
 import json
 import os
@@ -49,9 +49,9 @@ def test_an_update_ends_as_a_fresh_copy(
 def test_a_file_that_a_new_version_excludes_is_deleted_only_if_its_row_says_so(
     history: Path, tmp_path: Path, *, more: str, stays: bool
 ) -> None:
-    """Copier takes the new table of files for the old version too, unless the row says otherwise.
+    """Copier applies the new table of files to the old version too, unless the row prevents it.
 
-    docs/release.md tells those who work on the template.
+    docs/release.md describes this.
     """
     file = "gunicorn.conf.py"
 
@@ -67,11 +67,11 @@ def test_a_file_that_a_new_version_excludes_is_deleted_only_if_its_row_says_so(
     assert not (fresh(later, tmp_path / "fresh", like=service) / file).exists()
 
 
-# Copier's command line, as a user meets it.
+# Copier's command line
 
 
 def copier(*arguments: str, cwd: Path, path: str = os.environ["PATH"]) -> tuple[int, str]:
-    """The exit code, and all that is said."""
+    """Run Copier, and return the exit code and the output."""
     result = subprocess.run(
         [sys.executable, "-m", "copier", *arguments],
         cwd=cwd,
@@ -87,7 +87,7 @@ def copier(*arguments: str, cwd: Path, path: str = os.environ["PATH"]) -> tuple[
 
 @pytest.fixture
 def old(history: Path, tmp_path: Path) -> Path:
-    """A service of the oldest release."""
+    """A service that was generated from the oldest release."""
     return committed(history, tmp_path / "service", RELEASES[0])
 
 
@@ -121,7 +121,7 @@ def test_copier_update_works_without_trust(old: Path, history: Path, tmp_path: P
 
 
 def test_a_template_without_tags_can_be_updated_from(history: Path, tmp_path: Path) -> None:
-    """In a clone that the tags did not reach, the newest commit counts."""
+    """In a clone without tags, Copier uses the newest commit."""
     untagged = tmp_path / "untagged"
     git(history, "clone", "--quiet", "--no-tags", str(history), str(untagged))
     newest = git(untagged, "rev-parse", "HEAD").strip()
@@ -150,7 +150,7 @@ def test_a_service_can_be_pointed_to_a_template_that_has_moved(
 
 
 def assert_documented(sentence: str) -> None:
-    """The table at the end of docs/update.md tells what to do."""
+    """Check that the table at the end of docs/update.md contains this message."""
     rows = re.findall(r"^\| (.+?) \| .+ \|$", PAGE, flags=re.MULTILINE)
     assert any(row.rstrip(".") in sentence for row in rows), sentence
 
@@ -180,11 +180,11 @@ def refusal(service: Path, *arguments: str) -> str:
     return said.strip().splitlines()[-1]
 
 
-# What we say ourselves.
+# Our own messages
 
 
 def without_git(folder: Path) -> str:
-    """A PATH on which there is no Git."""
+    """Return a PATH without Git."""
     folder.mkdir()
     return str(folder)
 

@@ -1,5 +1,6 @@
-"""Every variant as its developers and its servers meet it, each in an environment of its own."""
+"""Every variant, installed in an environment of its own, in development and production."""
 
+import os
 import re
 import secrets
 import shutil
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import distributions
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.outcomes import Failed
@@ -29,18 +31,22 @@ from support import (
 )
 from support.service_docs import CONTRIBUTING, commands, section
 
-# Texts that try the limits of what the questions take.
+# The variants whose own tests run here. With the two of test_ci.py, they contain every pair of the
+# answers that change code. OWN_TESTS=all runs the tests of each variant.
+OWN_TESTS = VARIANTS if os.environ.get("OWN_TESTS") == "all" else [VARIANTS[n] for n in (3, 5, 6)]
+
+# Texts at the limits of what the questions accept.
 TEXTS = {
     "project_name": "Serviço d'Água & Cia: 100% #1, um nome de sessenta letras aa",
     "project_description": "Uma API d'Água & Cia: 100% #1 $HOME *a* [b] (c) | é, no. " + "x" * 140,
     "author_name": "Conceição D'Ávila & Filhos",
 }
 
-# The words of the two providers of CI; a link to a library's home is none.
+# Words of the two CI providers. Links to the repository of a library are allowed.
 GITHUB = r"github(?!\.com)|dependabot|pull request"
-GITLAB = r"gitlab|renovate|merge request"
+GITLAB = r"gitlab(?!\.com)|renovate|merge request"
 
-# What a variant must not mention, by the answer that leaves it out.
+# Words that a variant must not contain, by the answer that excludes them.
 FOREIGN: dict[tuple[str, str | bool], re.Pattern[str]] = {
     ("database", "sqlite"): re.compile(r"postgres|psycopg|pgserver", re.IGNORECASE),
     ("use_docker", False): re.compile(r"\bdocker|\bcompose\b|collectstatic=", re.IGNORECASE),
@@ -76,21 +82,48 @@ DATABASE_URLS = {
     "sqlite": "sqlite:///db.sqlite3",
 }
 
-# What production refuses where an option is chosen.
+# Values that production refuses, "" for a variable that is missing. Each group is for one start, which
+# names all that it refuses.
+REFUSED = [
+    {
+        "DJANGO_SECRET_KEY": "",
+        "DJANGO_SECRET_KEY_FALLBACKS": "abcdefgh" * 8 + ",,",
+        "DJANGO_ALLOWED_HOSTS": "",
+        "DATABASE_URL": "",
+        "URL_BASE": "http://api.example.com",
+        "EMAIL_HOST": "",
+        "EMAIL_PORT": "smtp",
+        "DEFAULT_FROM_EMAIL": "noreply",
+        "NUM_PROXIES": "-1",
+        "SCRIPT_NAME": "svc",
+        "DJANGO_DEBUG": "true",
+        "REGISTER_RETURNS_CONFIRM_TOKEN": "true",
+    },
+    {
+        "DJANGO_SECRET_KEY": "short",
+        "DJANGO_ALLOWED_HOSTS": "*",
+        "DATABASE_URL": "oracle",
+        "SCRIPT_NAME": "/svc/",
+    },
+    {
+        "DJANGO_ALLOWED_HOSTS": "https://api.example.com",
+        "DATABASE_URL": "mysql://db.example.com/service",
+    },
+    {"DJANGO_ALLOWED_HOSTS": "api.example.com:443"},
+]
+# The same for values that are refused if an option is chosen.
 REFUSED_WITH = {
-    "use_channels": [("REDIS_URL", ""), ("REDIS_URL", "localhost:6379")],
+    "use_channels": [{"REDIS_URL": ""}, {"REDIS_URL": "localhost:6379"}],
     "use_event_sync": [
-        ("SQS_QUEUE_URL", ""),
-        ("SQS_QUEUE_URL", "events"),
-        ("APP_KEY", "q"),
-        ("APP_KEY_FALLBACKS", "q"),
+        {"SQS_QUEUE_URL": "", "APP_KEY": "q", "APP_KEY_FALLBACKS": "q"},
+        {"SQS_QUEUE_URL": "events"},
     ],
 }
 
-# What start_server.sh and gunicorn.conf.py read.
+# Variables that start_server.sh and gunicorn.conf.py read.
 READ_BY_SERVERS = {"BIND", "PORT", "WEB_CONCURRENCY"}
 
-# What boto3 reads by itself, and a program that prints what it has read.
+# Variables that boto3 reads itself, and a program that prints what it has read.
 READ_BY_BOTO3 = {
     "AWS_ACCESS_KEY_ID": "key-id",
     "AWS_SECRET_ACCESS_KEY": "secret-key",
@@ -128,7 +161,7 @@ class Variant:
 
     @contextmanager
     def dotenv(self, text: str = "") -> Iterator[None]:
-        """Put this text in the place of .env for as long as the block."""
+        """Replace .env with this text during the block."""
         file = self.folder / ".env"
         own = file.read_text()
         file.write_text(text)
@@ -138,24 +171,27 @@ class Variant:
             file.write_text(own)
 
     def texts(self) -> dict[Path, str]:
-        """The files that go into Git."""
+        """Return the files that Git does not ignore, with their texts."""
         return {file: (self.folder / file).read_text() for file in tracked(self.folder)}
 
 
 @pytest.mark.parametrize("questions", list(combinations(OPTIONS, 2)), ids="-".join)
-def test_any_two_answers_meet_in_a_variant(questions: tuple[str, str]) -> None:
+def test_every_pair_of_answers_is_in_a_variant(questions: tuple[str, str]) -> None:
     met = [{question: variant[question] for question in questions} for variant in VARIANTS]
     for pair in combinations_of({question: OPTIONS[question] for question in questions}):
         assert pair in met
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(answers, id=name_of(answers), marks=pytest.mark.xdist_group(name_of(answers)))
-        for answers in VARIANTS
-    ],
-)
+def in_one_worker(variants: list[Answers]) -> list[Any]:
+    """Return parameters whose tests share a worker, and so a service."""
+    names = map(name_of, variants)
+    return [
+        pytest.param(answers, id=name, marks=pytest.mark.xdist_group(name))
+        for answers, name in zip(variants, names, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module", params=in_one_worker(VARIANTS))
 def variant(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Variant:
     answers: Answers = request.param
     folder = copier.copy(short_path / name_of(answers), **TEXTS, **answers).path
@@ -186,7 +222,7 @@ def test_a_variant_has_all_migrations(variant: Variant) -> None:
 
 
 def test_collecting_the_messages_changes_no_catalogue(variant: Variant) -> None:
-    """After a change of a message, `nox -s messages` writes the catalogues of the template."""
+    """If this fails after a message was changed, run `nox -s messages`."""
     if not shutil.which("xgettext"):
         pytest.skip("gettext is not installed; .ci/run installs it")
     catalogs = [file for file in variant.texts() if file.suffix == ".po"]
@@ -206,64 +242,48 @@ def test_production_settings_pass_the_deployment_checks(variant: Variant) -> Non
     assert "no issues (0 silenced)" in said
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DJANGO_SECRET_KEY", ""),
-        ("DJANGO_SECRET_KEY", "short"),
-        ("DJANGO_SECRET_KEY_FALLBACKS", "abcdefgh" * 8 + ",,"),
-        ("DJANGO_ALLOWED_HOSTS", ""),
-        ("DJANGO_ALLOWED_HOSTS", "*"),
-        ("DJANGO_ALLOWED_HOSTS", "https://api.example.com"),
-        ("DJANGO_ALLOWED_HOSTS", "api.example.com:443"),
-        ("DATABASE_URL", ""),
-        ("DATABASE_URL", "oracle"),
-        ("DATABASE_URL", "mysql://db.example.com/service"),
-        ("URL_BASE", "http://api.example.com"),
-        ("EMAIL_HOST", ""),
-        ("EMAIL_PORT", "smtp"),
-        ("DEFAULT_FROM_EMAIL", "noreply"),
-        ("NUM_PROXIES", "-1"),
-        ("SCRIPT_NAME", "svc"),
-        ("SCRIPT_NAME", "/svc/"),
-        ("DJANGO_DEBUG", "true"),
-        ("REGISTER_RETURNS_CONFIRM_TOKEN", "true"),
-    ],
-)
-def test_production_names_what_it_refuses(variant: Variant, name: str, value: str) -> None:
-    assert_refused(variant, name, value)
+def test_check_sh_passes_production_settings_whatever_env_contains(variant: Variant) -> None:
+    with variant.dotenv("DJANGO_DEBUG=true\n"):
+        said = run("sh", "check.sh", "production_settings", cwd=variant.folder)
+    assert "no issues (0 silenced)" in said
 
 
-def test_production_refuses_an_smtp_login_in_clear(variant: Variant) -> None:
-    assert_refused(variant, "EMAIL_PORT", "25", named="EMAIL_HOST_USER")
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_production_names_what_it_refuses(variant: Variant, number: int) -> None:
+    refused = dict(REFUSED[number])
+    for option, groups in REFUSED_WITH.items():
+        if variant.answers[option]:
+            refused |= groups[number] if number < len(groups) else {}
+    assert_refused(variant, refused, named=set(refused))
+
+
+def test_production_refuses_an_unencrypted_smtp_login(variant: Variant) -> None:
+    assert_refused(variant, {"EMAIL_PORT": "25"}, named={"EMAIL_HOST_USER"})
 
 
 @pytest.mark.parametrize("option", REFUSED_WITH)
-def test_production_names_what_an_option_refuses(variant: Variant, option: str) -> None:
-    for name, value in REFUSED_WITH[option]:
-        if variant.answers[option]:
-            assert_refused(variant, name, value)
-        else:
-            assert not [file for file, text in variant.texts().items() if name in text]
+def test_a_variant_has_no_variable_of_another_option(variant: Variant, option: str) -> None:
+    names = {name for group in REFUSED_WITH[option] for name in group}
+    mentioned = {name for text in variant.texts().values() for name in names if name in text}
+    assert mentioned == (names if variant.answers[option] else set())
 
 
-def assert_refused(variant: Variant, name: str, value: str, named: str = "") -> None:
-    production = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
-    environment = {**production, name: value} if value else without(production, name)
+def assert_refused(variant: Variant, values: dict[str, str], named: set[str]) -> None:
+    environment = {**PRODUCTION, "DATABASE_URL": DATABASE_URLS[variant.answers["database"]]}
+    environment = {name: value for name, value in (environment | values).items() if value}
     with variant.dotenv(), pytest.raises(Failed) as failed:
         variant.manage("check", **environment)
-    header, line = str(failed.value).splitlines()[-2:]
-    assert header == "Configuration error in api_core.settings.prod:"
-    assert line.startswith(f"  {named or name}: ")
     assert "Traceback" not in str(failed.value)
-
-
-def without(variables: dict[str, str], name: str) -> dict[str, str]:
-    return {key: value for key, value in variables.items() if key != name}
+    _before, _header, lines = str(failed.value).partition(
+        "\nConfiguration error in api_core.settings.prod:\n"
+    )
+    assert [line.split(": ")[0] for line in sorted(lines.splitlines())] == [
+        f"  {name}" for name in sorted(named)
+    ]
 
 
 def test_the_example_names_everything_that_production_requires(variant: Variant) -> None:
-    """With the secrets filled in, nothing else of the example is taken for a value of production."""
+    """Production starts with the secrets filled in, and uses no other value of the example."""
     example = (variant.folder / ".env.example").read_text()
     secret_key = f"DJANGO_SECRET_KEY={secrets.token_urlsafe(64)}"
     assert re.findall(r"^[^#\s].*", example, re.MULTILINE) == [
@@ -283,14 +303,16 @@ def test_the_example_names_everything_that_production_requires(variant: Variant)
     assert sorted(lines) == sorted(f"  {name}: Environment variable not set." for name in missing)
 
 
+@pytest.mark.parametrize("variant", in_one_worker(OWN_TESTS), indirect=True)
 def test_a_variant_passes_its_own_tests(variant: Variant) -> None:
-    """They pass, whatever .env and the shell contain."""
+    """They pass with any .env and any shell variables."""
     names = variables_of(variant)
-    # These choose the servers that the tests run on.
+    # These select the servers that the tests use.
     exported = set(names) - {"DATABASE_URL", "REDIS_URL"}
     with variant.dotenv("".join(f"{name}=hostile\n" for name in names)):
         variant.run(
             "pytest",
+            "-n0",
             "--quiet",
             "--cov",
             "--cov-fail-under=90",
@@ -305,7 +327,7 @@ def variables_of(variant: Variant) -> list[str]:
 
 
 def needed(variant: Variant, requirements: list[str]) -> set[str]:
-    """The names of all packages that these requirements come to, by what is installed."""
+    """Return the names of all installed packages that these requirements need."""
     (site_packages,) = variant.folder.glob(".venv/[Ll]ib/**/site-packages")
     installed = {
         canonicalize_name(distribution.name): [
@@ -370,9 +392,13 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
 
 def test_a_variant_does_not_look_generated(variant: Variant) -> None:
     for file, text in variant.texts().items():
-        assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), f"{file}: blanks end a line"
-        assert "\n\n\n\n" not in text, f"{file}: three empty lines"
-        assert not text or re.search(r"\A\S[\s\S]*[^\n]\n\Z|\A\S\n\Z", text), f"{file}: its ends"
+        assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), (
+            f"{file}: a line ends with blanks"
+        )
+        assert "\n\n\n\n" not in text, f"{file}: has three empty lines"
+        assert not text or re.search(r"\A\S[\s\S]*[^\n]\n\Z|\A\S\n\Z", text), (
+            f"{file}: begins or ends with an empty line"
+        )
 
 
 def test_a_variant_mentions_no_option_that_was_not_chosen(variant: Variant) -> None:
@@ -386,7 +412,7 @@ def test_a_variant_mentions_no_option_that_was_not_chosen(variant: Variant) -> N
 def test_a_service_starts_after_an_installation_with_pip(
     copier: CopierFixture, short_path: Path, database: str
 ) -> None:
-    """The way without uv and without the packages for development."""
+    """Without uv and without the development packages."""
     service = copier.copy(short_path / f"pip-{database}", database=database).path
     run(UV, "venv", "--quiet", "--seed", cwd=service)
     python = programs(service) / "python"
@@ -398,7 +424,7 @@ def test_a_service_starts_after_an_installation_with_pip(
 def test_a_service_starts_after_uv_sync(
     copier: CopierFixture, short_path: Path, database: str
 ) -> None:
-    """The way with uv alone, as the message after the copy says."""
+    """With only uv, as the message after the copy describes."""
     service = copier.copy(short_path / f"uv-{database}", database=database).path
     run(UV, "run", "manage.py", "migrate", cwd=service)
     run(UV, "sync", "--locked", cwd=service)

@@ -1,4 +1,4 @@
-"""The main job, as in production: the web server, a worker for the e-mails, and a server that takes them."""
+"""A service as in production: the web server, a worker, and a server that receives the e-mails."""
 
 import queue
 from email.message import Message
@@ -14,7 +14,7 @@ from support.walk import Api, walk
 
 
 class Mailbox(MessageHandler):
-    """Keeps the e-mails that an SMTP server takes, by recipient."""
+    """Keeps the e-mails that an SMTP server receives, by recipient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Mailbox(MessageHandler):
         self._arrived.put(message)
 
     def read(self, to: str) -> str:
-        """Return the text of the next e-mail, which must be for this address."""
+        """Return the text of the next e-mail, which must be to this address."""
         message = self._arrived.get(timeout=30)
         assert message["To"] == to
         for part in message.walk():
@@ -51,7 +51,7 @@ def test_an_account_can_be_used_from_registration_to_deletion(
                 served(service, variables) as url,
                 started(python, "manage.py", "db_worker", cwd=service, **variables),
             ):
-                # As a proxy that ends TLS says it.
+                # As sent by a proxy that terminates TLS.
                 walk(Api(url, {"X-Forwarded-Proto": "https"}), mailbox.read, URL_BASE)
     finally:
         smtp.stop()

@@ -1,6 +1,6 @@
-"""WebSockets in production, with clients of others.
+"""WebSockets in production, with third-party clients.
 
-Everything runs as docs/websockets_production.md says: two processes started by ``start_server.sh`` with one
+Everything runs as docs/websockets_production.md describes: two processes started by ``start_server.sh`` with one
 PostgreSQL and one Redis, first Daphne, then uvicorn.
 """
 
@@ -115,7 +115,7 @@ def test_an_empty_message_does_not_end_the_connection(running: Stack) -> None:
     with running.connect(ECHO, **bearer(user.token)) as connection:
         connection.send("")
         connection.send("next")
-        # Daphne never sends an empty message, as docs/websockets_production.md says.
+        # Daphne never sends an empty message, see docs/websockets_production.md.
         if running.server == "uvicorn":
             assert connection.recv(timeout=20) == ""
         assert connection.recv(timeout=20) == "next"
@@ -215,7 +215,7 @@ def wait_for_log(running: Stack, text: str) -> None:
     pytest.fail(f"the log does not contain {text}")
 
 
-def test_a_client_that_vanishes_causes_no_traceback(running: Stack) -> None:
+def test_a_client_that_disconnects_causes_no_traceback(running: Stack) -> None:
     user = running.user("gone")
     before = running.log().count("Traceback")
     connection = running.connect(NOTIFICATIONS, **bearer(user.token))
@@ -224,7 +224,7 @@ def test_a_client_that_vanishes_causes_no_traceback(running: Stack) -> None:
     assert running.log().count("Traceback") == before
 
 
-def test_an_unknown_path_is_refusal_code(running: Stack) -> None:
+def test_an_unknown_path_is_refused(running: Stack) -> None:
     with pytest.raises(InvalidStatus, match="HTTP 403"):
         running.connect("/ws/nothing/")
     assert "Traceback" not in running.log()
@@ -395,7 +395,7 @@ def test_a_browser_connects_by_token_or_cookie(running: Stack, page: Page) -> No
     page.wait_for("document.querySelector('#logout-form') !== null")
     assert ask(page) == ["", "hello"]
 
-    # The same site, so the browser sends the cookie, but another origin.
+    # The same site, so the browser sends the cookie, but with another origin.
     page.open("https://evil.example.com/")
     assert ask(page) == 1006, "the code of a refused handshake in JavaScript"
 

@@ -1,4 +1,4 @@
-"""How the tests are spread over workers, which nobody would miss until the run takes twice as long."""
+"""pytest-xdist keeps the tests of a group in one worker. Otherwise the run takes twice as long."""
 
 from pathlib import Path
 

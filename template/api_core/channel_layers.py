@@ -1,4 +1,4 @@
-"""The channel layer of production, by which processes reach each other's WebSockets."""
+"""The channel layer of production, which lets processes send messages to each other's WebSockets."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ def redis_layer(url: str) -> dict[str, Any]:
     """
     host = {
         "address": url,
-        # Seconds. The layer waits 5 for a message; redis-py's own limit, 5 as well, would end
-        # that wait with an error, and so every connection that hears nothing for 5 seconds.
+        # Seconds. The layer waits 5 seconds for a message. With the same limit, redis-py's default,
+        # each connection without a message for 5 seconds would fail.
         "socket_timeout": 15,
         "socket_connect_timeout": 5,
     }

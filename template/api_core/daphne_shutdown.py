@@ -1,4 +1,4 @@
-"""Let Daphne respond to the requests in flight before it stops. On its own it cancels them.
+"""Let Daphne respond to the requests in flight before it stops. Otherwise it cancels them.
 
 https://github.com/django/daphne/blob/4.2.3/daphne/server.py (``kill_all_applications``)
 """

@@ -4,11 +4,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 
+from apps.api.home import HomeView
 from common.drf.errors import ApiNotFoundView
 from common.drf.schema import SchemaView, SwaggerView
 
 admin.site.site_header = admin.site.site_title = settings.SERVICE_NAME
-# No "View site" link: there is no page at the root.
+# No "View site" link: production has no page at the root.
 admin.site.site_url = None
 
 urlpatterns = [
@@ -18,6 +19,7 @@ urlpatterns = [
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/", ApiNotFoundView.as_view()),
+    path("", HomeView.as_view(), name="home"),
     path("", include("apps.user.pages")),
 ]
 

@@ -24,7 +24,7 @@ def validate_in_every_time_zone(value: datetime) -> None:
     Some databases store them, but rows that contain them cannot be read.
     """
     if not _FIRST <= value.replace(tzinfo=UTC) <= _LAST:
-        raise ValidationError(_("This date is out of range."), code="out_of_range")
+        raise ValidationError(_("This date is out of range."))
 
 
 class SplitDateTimeField(forms.SplitDateTimeField):

@@ -11,10 +11,10 @@ import idna
 MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3
 # A dot-atom (RFC 5322). Quoted local parts have several spellings and may contain control
 # characters. Local parts that are not ASCII need SMTPUTF8, which few mail servers support.
-_LOCAL_PART = re.compile(
-    r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII
-)
+_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*", re.ASCII)
 _MAX_LOCAL_PART = 64
+_INVALID = "The address cannot receive e-mail."
 
 
 def normalise_email(address: str) -> str:
@@ -26,19 +26,13 @@ def normalise_email(address: str) -> str:
     'bob@xn--bcher-kva.example'
     """
     address = address.strip()
-    if len(address) > MAX_LENGTH:
-        raise ValueError("The address is too long.")
     local_part, _at, domain = address.rpartition("@")
-    if not local_part.isascii():  # before lower(), which converts some other characters to ASCII
-        raise ValueError("The local part is not ASCII.")
-    local_part = local_part.lower()
-    if len(local_part) > _MAX_LOCAL_PART or not _LOCAL_PART.fullmatch(local_part):
-        raise ValueError("The local part is invalid.")
+    too_long = len(address) > MAX_LENGTH or len(local_part) > _MAX_LOCAL_PART
+    if too_long or not _LOCAL_PART.fullmatch(local_part):
+        raise ValueError(_INVALID)
     domain = idna.encode(domain, uts46=True, std3_rules=True).decode()
-    top_level = domain.rpartition(".")[2]
-    if domain.count(".") < 1 or not top_level or top_level.isdecimal():
-        raise ValueError("The domain is not a public one.")
-    normalised = f"{local_part}@{domain}"
-    if len(normalised) > MAX_LENGTH:
-        raise ValueError("The address is too long.")
+    _domain, dot, top_level = domain.rpartition(".")
+    normalised = f"{local_part.lower()}@{domain}"
+    if not dot or not top_level or top_level.isdecimal() or len(normalised) > MAX_LENGTH:
+        raise ValueError(_INVALID)
     return normalised

@@ -54,8 +54,8 @@ def _visible_style(tag: str, style: str) -> str | None:
         name, _colon, value = (part.strip() for part in declaration.partition(":"))
         if name in STYLES and re.fullmatch(STYLES[name], value, re.ASCII):
             kept[name] = value
-    # Only a link may have colours, and only both together: links do not nest, so the contrast is
-    # known. The colours of other elements may combine with those of elements around them.
+    # Only links can have colours, and only both. Links do not nest, so their contrast is known. The
+    # colours of other elements may combine with those of the elements around them.
     if tag != "a" or not _is_legible(kept):
         kept = {name: value for name, value in kept.items() if not name.endswith("color")}
     return ";".join(f"{name}:{value}" for name, value in kept.items()) or None

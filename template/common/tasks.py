@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
+from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.backends.immediate import ImmediateBackend
 from django.utils.translation import gettext_lazy as _
 from django_tasks_db import DatabaseBackend
@@ -35,5 +35,5 @@ class DevelopmentBackend(DatabaseBackend):
         if waiting.delete()[0]:
             self._immediate.enqueue(result.task, result.args, result.kwargs)
 
-    async def aenqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
-        return await sync_to_async(self.enqueue)(task, args, kwargs)
+    # It calls enqueue() in a thread.
+    aenqueue = BaseTaskBackend.aenqueue  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 
 
@@ -16,20 +15,17 @@ def compile_translations(folders: Iterable[Path]) -> None:
 
 
 def compile_catalog(catalog: Path, compiled: Path) -> None:
-    # Imported late, because Babel is rarely needed.
-    from babel.messages.mofile import write_mo  # noqa: PLC0415
-    from babel.messages.pofile import PoFileError, read_po  # noqa: PLC0415
+    # Imported late, because it is rarely needed.
+    import polib  # noqa: PLC0415
 
-    content = BytesIO()
-    with catalog.open("rb") as file:
-        try:
-            write_mo(content, read_po(file, abort_invalid=True))
-        except PoFileError as error:
-            raise ValueError(f"{catalog}: {error}") from error
+    try:
+        content = polib.pofile(catalog.read_text()).to_binary()
+    except OSError as error:  # a syntax error
+        raise ValueError(f"{catalog}: {error}") from error
     # Replaced atomically, because several processes may start at the same time.
     temporary = compiled.with_suffix(f".{os.getpid()}")
     try:
-        temporary.write_bytes(content.getvalue())
+        temporary.write_bytes(content)
         temporary.replace(compiled)
     except OSError as error:
         if compiled.exists():  # in an image or a copy that did not preserve modification times

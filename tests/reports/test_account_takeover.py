@@ -1,4 +1,4 @@
-"""Ways from a stolen token, an open browser or a typing error to somebody else's account."""
+"""Takeovers of an account with a stolen token, an open browser or a mistyped address."""
 
 import re
 import statistics
@@ -84,7 +84,7 @@ def test_the_old_address_can_cancel_a_change(live_server: Server, sqlite_server:
         assert account.api("GET", "users/me/").status == 401
 
 
-def test_a_mistyped_address_is_not_logged_in_by_its_link(
+def test_confirming_a_mistyped_address_does_not_log_in(
     live_server: Server, sqlite_server: Server
 ) -> None:
     # https://github.com/CWE-CAPEC/CWE-Content-Development-Repository/issues/11
@@ -111,7 +111,7 @@ def test_a_lifted_ban_revives_no_token(live_server: Server, sqlite_server: Serve
         assert account.logged_in().token
 
 
-def test_an_administrator_cannot_delete_the_account_that_audits(
+def test_administrators_cannot_delete_their_own_account(
     live_server: Server, sqlite_server: Server
 ) -> None:
     # https://github.com/ufal/clarin-dspace/issues/1309
@@ -125,7 +125,7 @@ def test_an_administrator_cannot_delete_the_account_that_audits(
         assert server.service.mailboxes.read(account.email)
 
 
-def test_an_older_hasher_does_not_tell_accounts_from_unknown_ones(sqlite_server: Server) -> None:
+def test_an_older_hasher_does_not_reveal_accounts(sqlite_server: Server) -> None:
     # https://github.com/django/django/pull/21041
     account = Account(sqlite_server)
     sqlite_server.service.shell(

@@ -8,7 +8,7 @@ from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 
-PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests make
+PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests create
 _number = count(1)
 
 
@@ -40,7 +40,7 @@ def logged_in(server: Server, email: str) -> AdminSite:
 
 
 # https://github.com/mvecchione145/degen-lite/issues/32: one account, two counters.
-# https://github.com/yukiharada1228/videoq/issues/451: spellings that the login takes for the same.
+# https://github.com/yukiharada1228/videoq/issues/451: spellings that the login treats as the same.
 def test_one_account_has_one_counter(live_server: Server) -> None:
     email = make_admin(live_server.service)
     pages = [
@@ -69,9 +69,9 @@ def test_the_old_password_cannot_be_guessed_without_limit(sqlite_server: Server)
     assert "Too many attempts" in texts[-1]
 
 
-# https://github.com/django/django/pull/11385: whoever has change_user becomes a superuser.
-# https://github.com/fusionbox/django-authtools/issues/2: and sets the passwords of superusers.
-def test_staff_do_not_become_superusers(sqlite_server: Server) -> None:
+# https://github.com/django/django/pull/11385: users with change_user become superusers.
+# https://github.com/fusionbox/django-authtools/issues/2: and set the passwords of superusers.
+def test_staff_cannot_become_superusers(sqlite_server: Server) -> None:
     service = sqlite_server.service
     staff, root = make_user(service, is_staff=True), make_admin(service)
     service.shell(
@@ -95,9 +95,9 @@ def test_staff_do_not_become_superusers(sqlite_server: Server) -> None:
     assert AdminSite(sqlite_server).log_in(root, PASSWORD).status == 302
 
 
-# https://github.com/projectdiscovery/nuclei-templates/pull/13209: the admin of a site is not told of
-# a reset of the password.
-def test_the_owner_is_told_of_a_new_password(live_server: Server) -> None:
+# https://github.com/projectdiscovery/nuclei-templates/pull/13209: an administrator gets no
+# e-mail about a new password.
+def test_the_owner_is_notified_of_a_new_password(live_server: Server) -> None:
     service = live_server.service
     email, root = make_user(service), make_admin(service)
     site = logged_in(live_server, root)
@@ -112,7 +112,7 @@ def test_the_owner_is_told_of_a_new_password(live_server: Server) -> None:
 
 
 # https://github.com/freelawproject/courtlistener/pull/7799: digits that are not ASCII.
-# Long ones, for Django reads them as the number of a row that may exist.
+# Long ones, because Django reads them as an id that may exist.
 @pytest.mark.parametrize("object_id", ["%D9%A3" * 12, "%C2%B2", "9" * 50])
 def test_an_odd_object_id_is_not_found(live_server: Server, object_id: str) -> None:
     site = logged_in(live_server, make_admin(live_server.service))
@@ -129,7 +129,7 @@ def test_a_filter_out_of_range_leads_back_to_the_list(live_server: Server) -> No
 
 
 # https://github.com/ronaldgrn/django-link-shortener/issues/8: out of range in some time zones.
-def test_a_date_that_no_time_zone_can_show_is_refused(live_server: Server) -> None:
+def test_a_date_that_some_time_zones_cannot_show_is_refused(live_server: Server) -> None:
     service = live_server.service
     email = make_user(service)
     site = logged_in(live_server, make_admin(service))
@@ -140,7 +140,7 @@ def test_a_date_that_no_time_zone_can_show_is_refused(live_server: Server) -> No
     assert site.get("user/user/").status == 200
 
 
-def test_another_content_type_is_no_fault_of_the_service(live_server: Server) -> None:
+def test_another_content_type_causes_no_server_error(live_server: Server) -> None:
     site = AdminSite(live_server)
     site.log_in("nobody@example.com", "wrong")
     for content_type in ("application/json", "text/plain"):

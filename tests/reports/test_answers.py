@@ -1,4 +1,4 @@
-"""Answers that are legal but mean something to a language they are written into.
+"""Valid answers with a special meaning in the format of a generated file.
 
 Each file is read by that language's own parser. YAML reads `yes` and `null` as other types:
 https://github.com/cookiecutter/cookiecutter/issues/1789
@@ -30,7 +30,7 @@ EMAILS = ["o'brien@example.com", "a%b+c_d-e.f@sub-1.example.com", "1e3@example.c
 
 
 def leaves(data: Any) -> Iterator[str]:
-    """All strings in what a parser returned, and the words of those that are commands."""
+    """Return all strings in the result of a parser, and the words of commands."""
     if isinstance(data, dict):
         data = data.values()
     if isinstance(data, str):
@@ -72,7 +72,7 @@ def yml(file: Path) -> Iterator[str]:
     return leaves(yaml.safe_load(file.read_text()))
 
 
-# The files that contain an answer as it was given, and how each is read.
+# The files that contain unchanged answers, and the parser of each.
 PLACES: dict[str, tuple[Callable[[Path], Iterator[str]], list[str]]] = {
     "pyproject.toml": (toml, ["project_slug", *TEXTS[1:], "author_email"]),
     "api_core/settings/base.py": (python, [*TEXTS[:2], "author_email"]),
@@ -104,7 +104,7 @@ def test_the_table_has_every_file_that_contains_an_answer() -> None:
 
 
 def assert_unharmed(template: Path, folder: Path, answers: Answers) -> None:
-    """Every answer is in each file that contains it, as the language's parser reads the file."""
+    """Check that the parser of each file finds every answer that the file contains."""
     # Pipelines contain only the slug.
     for provider in ("github", "gitlab") if "project_slug" in answers else ("none",):
         service = copy(
@@ -125,17 +125,17 @@ def assert_unharmed(template: Path, folder: Path, answers: Answers) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
-def test_a_text_arrives_unharmed(template: Path, tmp_path: Path, text: str) -> None:
+def test_a_valid_text_is_not_changed(template: Path, tmp_path: Path, text: str) -> None:
     assert_unharmed(template, tmp_path, dict.fromkeys(TEXTS, text))
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_a_slug_arrives_unharmed(template: Path, tmp_path: Path, slug: str) -> None:
+def test_a_valid_slug_is_not_changed(template: Path, tmp_path: Path, slug: str) -> None:
     assert_unharmed(template, tmp_path, {"project_slug": slug})
 
 
 @pytest.mark.parametrize("email", EMAILS)
-def test_an_email_address_arrives_unharmed(template: Path, tmp_path: Path, email: str) -> None:
+def test_a_valid_email_address_is_not_changed(template: Path, tmp_path: Path, email: str) -> None:
     assert_unharmed(template, tmp_path, {"author_email": email})
 
 

@@ -1,4 +1,4 @@
-"""Databases as other people set them up: options in the URL, PgBouncer, odd folder names."""
+"""Unusual database set-ups: options in the URL, PgBouncer, special characters in folder names."""
 
 import os
 import signal
@@ -75,7 +75,7 @@ def test_the_service_works_through_pgbouncer_in_transaction_mode(live_service: S
     database = live_service.folder / ".postgres"
     (folder / "pgbouncer.ini").write_text(PGBOUNCER.format(folder=database, port=port))
     folder.chmod(0o755)
-    # Neither PgBouncer nor PostgreSQL runs as root; this is the user of the latter then.
+    # Neither PgBouncer nor PostgreSQL runs as root. Both then run as this user.
     user = ["-u", "pgserver"] if os.geteuid() == 0 else []
     pooled = {
         "DATABASE_URL": f"postgres://postgres@127.0.0.1:{port}/postgres",
@@ -84,7 +84,7 @@ def test_the_service_works_through_pgbouncer_in_transaction_mode(live_service: S
     program = needs("pgbouncer")
     with started(program, *user, "pgbouncer.ini", cwd=folder):
         wait_for_port(port)
-        # Both wait for the lock of the other.
+        # Each waits for the lock of the other.
         with ThreadPoolExecutor() as pool:
             for future in [
                 pool.submit(live_service.manage, "prepare_database", **pooled) for _ in range(2)

@@ -1,4 +1,4 @@
-"""Addresses as people, browsers and mail servers spell them."""
+"""Different spellings of e-mail addresses."""
 
 from itertools import count
 
@@ -37,7 +37,9 @@ def test_every_spelling_of_a_domain_is_one_account(
             assert server.service.mailboxes.read(stored, number)  # "you already have an account"
 
 
-def test_what_can_never_get_mail_is_refused(live_server: Server, sqlite_server: Server) -> None:
+def test_an_address_that_cannot_get_mail_is_refused(
+    live_server: Server, sqlite_server: Server
+) -> None:
     # https://github.com/zulip/zulip/pull/39118
     for server in (live_server, sqlite_server):
         for address in (
@@ -56,7 +58,7 @@ def test_what_can_never_get_mail_is_refused(live_server: Server, sqlite_server: 
                 assert (answer.status, list(answer.body)) == (400, ["email"]), address
 
 
-def test_a_request_for_a_reset_is_stored_without_strangers_addresses(
+def test_a_reset_request_stores_no_unknown_address(
     live_server: Server, sqlite_server: Server
 ) -> None:
     # https://github.com/keycloak/keycloak/issues/26625

@@ -1,4 +1,4 @@
-"""Texts of e-mails that an administrator writes."""
+"""E-mail texts that administrators write."""
 
 import pytest
 from support.admin_site import AdminSite
@@ -6,7 +6,7 @@ from support.live import Server, Service
 
 pytestmark = pytest.mark.xdist_group("reports")
 
-PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests make
+PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests create
 EDITOR = "editor@example.com"
 
 
@@ -28,7 +28,7 @@ def text(html: str, **fields: str) -> dict[str, str]:
 
 
 def render(service: Service, html: str) -> dict[str, str]:
-    """Store a text without the checks of the form, as an older release did, and render it."""
+    """Store a text without the form's validation, as an older release did, and render it."""
     rendered: dict[str, str] = service.shell(
         "from apps.communication.kinds import get_kind\n"
         "from apps.communication.models import EmailTemplate\n"
@@ -44,7 +44,7 @@ def render(service: Service, html: str) -> dict[str, str]:
     return rendered
 
 
-# https://github.com/janavipandole/Cara/issues/6159: the token of a reset reaches another server.
+# https://github.com/janavipandole/Cara/issues/6159: a reset token is sent to another server.
 @pytest.mark.parametrize(
     "html",
     [
@@ -70,7 +70,7 @@ def test_a_link_placeholder_is_not_sent_to_another_server(
     "style",
     ["display:none", "font-size:0px", "opacity:0", "height:0;overflow:hidden", "color:#fff"],
 )
-def test_hidden_text_is_shown(sqlite_service: Service, style: str) -> None:
+def test_text_that_a_style_hides_is_sent_visibly(sqlite_service: Service, style: str) -> None:
     html = f'<p style="{style}">hidden</p><a href="{{{{ reset_url }}}}">x</a>'
     rendered = render(sqlite_service, html)
     assert rendered["subject"] == "Ours"

@@ -1,4 +1,4 @@
-"""Variables in .env, for every way to start a service."""
+"""Variables in .env reach the service however it is started."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 pytestmark = pytest.mark.xdist_group("reports")
 
-# A settings module that records what each process that imports it has in its environment.
+# A settings module that records the environment of each process that imports it.
 RECORDER = """
 import json, os
 from pathlib import Path
@@ -55,7 +55,7 @@ SERVERS = [
 
 
 def copied(copier: CopierFixture, folder: Path, service: Service) -> Path:
-    """Copy the template, to run on the packages of a service that is installed."""
+    """Generate a service that runs with the packages of another one."""
     copier.copy(folder)
     (folder / ".venv").symlink_to(service.folder / ".venv")
     return folder
@@ -63,13 +63,13 @@ def copied(copier: CopierFixture, folder: Path, service: Service) -> Path:
 
 @pytest.fixture(scope="session")
 def fresh(copier: CopierFixture, short_path: Path, live_service: Service) -> Path:
-    """A copy as Copier left it."""
+    """A fresh copy."""
     return copied(copier, short_path / "fresh", live_service)
 
 
 @pytest.fixture(scope="session")
 def values(live_service: Service) -> dict[str, str]:
-    """A value of production for each variable of .env.example, unlike its default."""
+    """A production value for each variable of .env.example, different from the default."""
     return {
         "DJANGO_SETTINGS_MODULE": "recorder",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(64) + "$HOME${HOME}$$",
@@ -82,6 +82,7 @@ def values(live_service: Service) -> dict[str, str]:
         "DATABASE_POOL_SIZE": "3",
         "DATABASE_STATEMENT_TIMEOUT": "20000",
         "DATABASE_TRANSACTION_POOLING": "true",
+        "HOME_URL": "https://www.example.com/",
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "WEBSOCKET_ECHO_NEEDS_USER": "false",
         "EMAIL_HOST": "smtp.example.com",
@@ -114,7 +115,7 @@ def values(live_service: Service) -> dict[str, str]:
         "PORT": str(free_port()),
         "SERVER": "daphne",
         "WEB_CONCURRENCY": "2",
-        # Read by Docker Compose and the containers' own scripts.
+        # Read by Docker Compose and the scripts of the containers.
         "DATABASE_WAIT": "30",
         "COLLECTSTATIC": "1",
         "COMPOSE_PROFILES": "consumer",
@@ -125,7 +126,7 @@ def values(live_service: Service) -> dict[str, str]:
 def configured(
     copier: CopierFixture, short_path: Path, live_service: Service, values: dict[str, str]
 ) -> Path:
-    """A copy with every line of .env.example filled in."""
+    """A copy with a value for every variable of .env.example."""
     folder = copied(copier, short_path / "configured", live_service)
     shutil.copytree(live_service.folder / "staticfiles", folder / "staticfiles")
     (folder / "recorder.py").write_text(RECORDER)
@@ -135,7 +136,7 @@ def configured(
 
 
 def filled(line: str, values: dict[str, str]) -> str:
-    """Return a line of the example with another value, or a comment as it is."""
+    """Return a line of the example with another value. Comments are not changed."""
     variable = re.match(r"#?([A-Z][A-Z0-9_]+)=", line)
     return f"{variable[1]}={values[variable[1]]}" if variable else line
 
@@ -155,7 +156,7 @@ def recorded(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def dotenv(folder: Path, text: str, encoding: str = "utf-8") -> Iterator[None]:
-    """Add lines to .env for as long as the block."""
+    """Add lines to .env during the block."""
     file = folder / ".env"
     own = file.read_text()
     file.write_text(own + text, encoding=encoding)
@@ -166,7 +167,7 @@ def dotenv(folder: Path, text: str, encoding: str = "utf-8") -> Iterator[None]:
 
 
 def manage(folder: Path, *arguments: str) -> str:
-    """Run a command of manage.py with nothing exported."""
+    """Run a command of manage.py without exported variables."""
     return subprocess.run(
         [".venv/bin/python", "manage.py", *arguments],
         cwd=folder,
@@ -180,7 +181,7 @@ def manage(folder: Path, *arguments: str) -> str:
 # DJANGO_SETTINGS_MODULE of .env was ignored:
 # https://github.com/valerymelou/cookiecutter-django-gulp/issues/87
 # A "$" cut values off: https://github.com/jpadilla/django-dotenv/issues/53
-# gunicorn took no IPv6 address that others take: https://github.com/apache/airflow/issues/656
+# gunicorn did not accept IPv6 addresses that other servers accept: https://github.com/apache/airflow/issues/656
 @pytest.mark.parametrize(("command", "server"), SERVERS)
 def test_each_line_of_env_reaches_each_server(
     configured: Path, values: dict[str, str], command: str, server: str

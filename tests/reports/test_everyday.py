@@ -1,4 +1,4 @@
-"""What a developer meets on the first days.
+"""Development on the first days.
 
 ReDoc loaded its logo from elsewhere: https://github.com/Redocly/redoc/issues/2108
 Errors without "detail": https://github.com/encode/django-rest-framework/issues/2378

@@ -1,4 +1,4 @@
-"""HTTP as other people's clients speak it."""
+"""Requests of other HTTP clients."""
 
 import json
 import socket
@@ -22,11 +22,11 @@ def token(live_service: Service) -> str:
     """The JWT of a user."""
     jwt: str = live_service.shell("""
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 user = User.objects.filter(email="http@example.com").first()
 user = user or User.objects.create_superuser("http@example.com", "correct horse battery")
-result = issue_jwt(user).token
+result = make_token(user)
 """)
     return jwt
 
@@ -57,7 +57,7 @@ def test_a_charset_other_than_utf8_is_refused_before_anything_is_decoded(
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"'])
-def test_a_body_may_name_utf8_as_its_charset(live_server: Server, charset: str) -> None:
+def test_utf8_is_accepted_as_a_charset(live_server: Server, charset: str) -> None:
     status, _text = live_server.request(LOGIN, f"{JSON}; charset={charset}", body=CREDENTIALS)
     assert status == 401
 
@@ -152,7 +152,7 @@ Content-Type: application/{"json" if "api" in path else "x-www-form-urlencoded"}
         for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):
             with socket.create_connection(("127.0.0.1", live_server.port)) as connection:
                 connection.sendall(f"{head}{length}".replace("\n", "\r\n").encode() + b"csrf=")
-                # The service is waiting for the rest by now; the first of the two resets.
+                # The service waits for the rest of the body. The first connection ends with a reset.
                 time.sleep(0.1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     time.sleep(0.5)

@@ -1,8 +1,8 @@
-"""Faults in production, and what the logs then show.
+"""Logs of errors in production contain no secrets.
 
 structlog's default for JSON shows local variables: https://github.com/hynek/structlog/issues/715
 Showing a QuerySet runs its query: https://github.com/getsentry/sentry-python/issues/5414
-Messages of drivers hold credentials: https://github.com/psycopg/psycopg2/issues/1837
+Messages of drivers contain credentials: https://github.com/psycopg/psycopg2/issues/1837
 """
 
 import json
@@ -38,12 +38,13 @@ def account(service: Service) -> Account:
 from django.test import Client
 from django.utils import timezone
 from apps.user.models import User
-from apps.user.tokens import issue_jwt, reset_password_token
+from apps.user.tests.factories import make_token
+from apps.user.tokens import reset_password_token
 
 user = User.objects.create_user({email!r}, {PASSWORD!r}, email_confirmed_at=timezone.now())
 client = Client()
 client.force_login(user)
-result = [issue_jwt(user).token, reset_password_token.issue(user).token, client.session.session_key]
+result = [make_token(user), reset_password_token.issue(user).token, client.session.session_key]
 """)
     return Account(email, *values)
 
@@ -66,7 +67,7 @@ def new_lines(server: Server, before: int) -> list[str]:
 
 
 def check_lines(lines: list[str], secrets: list[str]) -> None:
-    """Check that each line is JSON and holds none of these."""
+    """Check that each line is JSON and contains none of these."""
     assert lines
     for line in lines:
         json.loads(line)
@@ -136,7 +137,7 @@ except DataError as error:
 
 def test_an_error_in_a_websocket_leaves_no_secret_in_the_log(live_server: Server) -> None:
     if live_server.name == "gunicorn":
-        return  # it serves no WebSocket
+        return  # gunicorn serves no WebSockets
     user = account(live_server.service)
     before = len(live_server.log())
     with without_table(live_server.service, "user_user"):
@@ -146,7 +147,7 @@ def test_an_error_in_a_websocket_leaves_no_secret_in_the_log(live_server: Server
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             b"Authorization: Bearer %s\r\n\r\n" % user.jwt.encode()
         )
-        # Daphne looks once a second for what has failed.
+        # Daphne checks for failed connections once a second.
         for _attempt in range(50):
             if "UndefinedTable" in server_log_since(live_server, before):
                 break

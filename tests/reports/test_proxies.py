@@ -1,4 +1,4 @@
-"""Services behind other people's proxies."""
+"""Services behind different proxies."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ def prefixed(live_service: Service, request: pytest.FixtureRequest) -> Iterator[
 # https://github.com/benoitc/gunicorn/issues/2650
 @pytest.mark.parametrize("header", ["SCRIPT_NAME", "Script-Name", "Daphne-Root-Path"])
 def test_a_client_cannot_choose_the_path_of_the_service(live_server: Server, header: str) -> None:
-    """Else a path that the proxy lets no one through to is reached by another name."""
+    """Otherwise a client could reach a path that the proxy blocks."""
     assert live_server.request(f"GET /svc{HEALTH}", f"{header}: /svc")[0] == 404
     status, text = live_server.request("GET /admin/login/", f"{header}: /svc")
     assert (status, "/svc" in text) == (200, False)

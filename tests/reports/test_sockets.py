@@ -1,4 +1,4 @@
-"""Handshakes and messages of other clients and proxies, and of attackers."""
+"""WebSocket handshakes and messages of other clients, proxies and attackers."""
 
 import socket
 import time
@@ -23,14 +23,14 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 user, _created = User.objects.get_or_create(email="sockets@example.com")
 user.email_confirmed_at = timezone.now()
 user.save()
 client = Client()
 client.force_login(user)
 session = client.cookies[settings.SESSION_COOKIE_NAME]
-result = {"jwt": issue_jwt(user).token, "name": session.key, "session": session.value}
+result = {"jwt": make_token(user), "name": session.key, "session": session.value}
 """
 
 type Open = Callable[..., ClientConnection]

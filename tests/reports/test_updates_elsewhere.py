@@ -1,4 +1,4 @@
-"""Updates in repositories that are not one service on one Linux machine."""
+"""Updates in monorepos, on Windows, and of translated, ignored and renamed files."""
 
 import json
 import re
@@ -28,12 +28,12 @@ CATALOG = "locale/pt_BR/LC_MESSAGES/django.po"
 SCRIPTS = ["start_server.sh", "docker/prod/entrypoint.sh", "docker/local/entrypoint.sh"]
 
 
-# What docs/update.md and the message before an update give.
+# Commands from docs/update.md and from the message before an update.
 WAY_BACK = "git restore --staged --worktree . && git clean --force -d"
 
 
 def copier_command(*arguments: str | Path, cwd: Path) -> str:
-    """What Copier's command line prints."""
+    """Run Copier's command line and return its output."""
     command = [sys.executable, "-m", "copier", *map(str, arguments)]
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -45,7 +45,7 @@ def shell(command: str, *, cwd: Path) -> str:
 
 
 def command_of(message: str, word: str) -> str:
-    """The command in a message that has this word in it; commands are indented."""
+    """Return the (indented) command of a message that contains this word."""
     (command,) = re.findall(rf"^  (.*\b{word}\b.*)$", message, flags=re.MULTILINE)
     return str(command)
 
@@ -55,7 +55,7 @@ def command_of(message: str, word: str) -> str:
 
 @pytest.fixture
 def monorepo(history: Path, tmp_path: Path) -> Path:
-    """A repository with a web page, and a service of the oldest release in services/api."""
+    """A repository with a web page, and with a service of the oldest release in services/api."""
     folder = tmp_path / "monorepo"
     (folder / "web").mkdir(parents=True)
     (folder / "web/a.txt").write_text("committed\n")
@@ -141,7 +141,7 @@ def test_the_documented_commands_bring_lf_to_an_older_clone(history: Path, tmp_p
 
 
 def test_scripts_start_without_the_executable_bit(history: Path, tmp_path: Path) -> None:
-    """As in a clone of what was committed with core.fileMode=false."""
+    """As in a clone of commits made with core.fileMode=false."""
     folder = tmp_path / "service"
     copier.run_copy(str(history), folder, data={"use_channels": False}, defaults=True, quiet=True)
     git(folder, "init", "--quiet")
@@ -150,7 +150,7 @@ def test_scripts_start_without_the_executable_bit(history: Path, tmp_path: Path)
     service = clone(folder, tmp_path / "clone")
     assert not [file for file in SCRIPTS if (service / file).stat().st_mode & 0o111]
 
-    # Programs that print how they are called.
+    # Programs that print their arguments.
     programs = service / ".venv/bin"
     programs.mkdir(parents=True)
     for name in ("python", "gunicorn", "uvicorn"):
@@ -173,7 +173,7 @@ def test_translations_of_both_sides_survive(history: Path, tmp_path: Path, versi
     """The releases had compiled translations in Git, which Git cannot merge."""
     service = committed(history, tmp_path / "service", version)
     catalog = service / CATALOG
-    # Not at the end, where the template adds its own: Git would show a conflict there.
+    # Not at the end of the file, where the template adds messages: that would be a conflict.
     neighbour = 'msgid "male"\n'
     own = f'msgid "Invoice"\nmsgstr "Fatura"\n\n{neighbour}'
     assert neighbour in catalog.read_text()
@@ -183,12 +183,12 @@ def test_translations_of_both_sides_survive(history: Path, tmp_path: Path, versi
     commit_all(service)
     update(service)
     assert not conflicts(service)
-    assert not compiled.exists(), "it is compiled at the next start"
+    assert not compiled.exists(), "the catalogue was not compiled at the start"
     assert 'msgid "Invoice"' in catalog.read_text()
     assert set(catalog_entries(TEMPLATE / CATALOG)) < set(catalog_entries(catalog))
     commit_all(service)
     compiled.touch()
-    assert not git(service, "status", "--porcelain"), "and Git ignores it"
+    assert not git(service, "status", "--porcelain"), "Git does not ignore the compiled catalogue"
 
 
 def catalog_entries(catalog: Path) -> list[str]:
@@ -199,7 +199,7 @@ def catalog_entries(catalog: Path) -> list[str]:
 
 
 def test_an_ignored_file_is_lost_unless_it_is_skipped(history: Path, tmp_path: Path) -> None:
-    """Copier overwrites what the template added or changed, and deletes what it did not change."""
+    """Copier overwrites ignored files that the template changed, and deletes the others."""
 
     def change(template: Path) -> None:
         (template / "notes.txt").write_text("ours")
@@ -249,7 +249,7 @@ def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
     (command,) = re.findall(r"^Files that you renamed .*: (git log .*)$", message, re.MULTILINE)
     assert f"{module}\t{renamed}" in shell(command, cwd=service)
 
-    # As docs/update.md says.
+    # As docs/update.md describes.
     shell(WAY_BACK, cwd=service)
     git(service, "mv", renamed, module)
     commit_all(service)

@@ -1,4 +1,4 @@
-"""What the tests share: this repository's files, copies of the template, and other programs."""
+"""Shared helpers: this repository's files, generated services, and other programs."""
 
 import os
 import re
@@ -17,20 +17,20 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template"
 UV = os.environ.get("UV", "uv")
-# The Python that the variants are tested on: the one they are made for, or another.
+# The Python version for the variants. The default is the one that the template pins.
 SERVICE_PYTHON = os.environ.get(
     "SERVICE_PYTHON", (TEMPLATE / ".python-version").read_text().strip()
 )
 
 type Answers = dict[str, Any]
 
-# Answers that change a service's code: every combination of them is installed and tested.
+# Answers that change a service's code. Every combination of them is installed and tested.
 CODE_OPTIONS: dict[str, list[str | bool]] = {
     "database": ["postgres", "sqlite"],
     "use_channels": [True, False],
     "use_event_sync": [True, False],
 }
-# Answers that change a setting, or add files beside the code: spread over those.
+# Answers that change a setting or add other files. They are distributed over those combinations.
 OTHER_OPTIONS: dict[str, list[str | bool]] = {
     "language_code": ["pt-br", "en-us"],
     "use_docker": [True, False],
@@ -44,7 +44,7 @@ def combinations_of(options: dict[str, list[str | bool]]) -> list[Answers]:
 
 
 def spread(codes: list[Answers], others: list[Answers]) -> list[Answers]:
-    """Give each of the codes one of the others: every fifth, so that any two answers meet."""
+    """Add one of the others to each code: every fifth, so that every pair of answers occurs."""
     return [code | others[5 * number % len(others)] for number, code in enumerate(codes)]
 
 
@@ -52,7 +52,7 @@ VARIANTS = spread(combinations_of(CODE_OPTIONS), combinations_of(OTHER_OPTIONS))
 
 
 def name_of(answers: Answers) -> str:
-    """A variant's name, such as ``postgres-channels-pt-br-docker-github``."""
+    """Return a variant's name, such as ``postgres-channels-pt-br-docker-github``."""
     names = (
         question.removeprefix("use_") if answer is True else answer
         for question, answer in answers.items()
@@ -61,7 +61,7 @@ def name_of(answers: Answers) -> str:
 
 
 def tracked(folder: Path) -> list[Path]:
-    """The files of a folder that Git tracks or would, by their path in it."""
+    """Return the relative paths of the files in a folder that Git does not ignore."""
     listing = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)
     files = [Path(name) for name in listing.split("\0") if name]
     return sorted(file for file in files if (folder / file).is_file())
@@ -75,7 +75,7 @@ def copy(template: Path, folder: Path, *, only: Sequence[str], **answers: Any) -
 
 
 def programs(service: Path) -> Path:
-    """The folder of the programs that a service has installed."""
+    """Return the folder of the programs in a service's environment."""
     return service / ".venv" / ("Scripts" if sys.platform == "win32" else "bin")
 
 
@@ -85,7 +85,7 @@ def answers_of(folder: Path) -> dict[str, Any]:
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
-    """Run a program as from a clean shell. Where it fails, so does the test, with its output."""
+    """Run a program as from a clean shell, and return its output. Fail the test if it fails."""
     ours = re.compile(
         r"(VIRTUAL_ENV|UV_PYTHON|UV_PROJECT_|DATABASE_URL|DJANGO_|PYTEST|PYTHON(?!UTF8)|NOX_)"
     )
@@ -108,7 +108,7 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> str:
 
 
 def snapshot(folder: Path) -> Path:
-    """Copy this repository's files without its history: Copier takes a folder as it is."""
+    """Copy this repository without its history, so that Copier uses the working tree."""
     for file in tracked(ROOT):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)

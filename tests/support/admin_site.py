@@ -1,4 +1,4 @@
-"""A browser at the admin site of a service, behind the proxy that ends TLS."""
+"""A client of the admin site, as behind a proxy that terminates TLS."""
 
 import http.client
 from http.cookies import SimpleCookie
@@ -15,7 +15,7 @@ class Page(NamedTuple):
 
 
 class AdminSite:
-    """Keeps its cookies, and sends the CSRF token that one of them holds."""
+    """Keeps its cookies, and sends the CSRF token in one of them."""
 
     def __init__(self, server: Server) -> None:
         self._port = server.port

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: https://chromedevtools.github.io/."""
+"""A headless Chromium, controlled by its DevTools protocol: https://chromedevtools.github.io/."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-# Nothing of the browser's own leaves the machine, and root may run it.
+# The browser sends no requests of its own, and can be started by root.
 OPTIONS = [
     "--headless",
     "--no-sandbox",
@@ -28,7 +28,7 @@ OPTIONS = [
 
 
 class Page:
-    """The one tab of a browser."""
+    """The only tab of a browser."""
 
     def __init__(self, devtools: ClientConnection) -> None:
         self._devtools = devtools
@@ -38,23 +38,23 @@ class Page:
         self._call("Log.enable")
 
     def open(self, url: str) -> None:
-        """Go to a page and wait until it is there."""
+        """Go to a page and wait until it is loaded."""
         self._call("Page.navigate", url=url)
         self.wait_for(f"location.href.startsWith({json.dumps(url)})")
 
     def wait_for(self, condition: str) -> None:
-        """Wait until the page is loaded and the condition, in JavaScript, holds."""
+        """Wait until the page is loaded and the JavaScript condition is true."""
         for _attempt in range(100):
             try:
                 if self.run(f"document.readyState === 'complete' && ({condition})"):
                     return
             except RuntimeError:
-                pass  # between two pages there is nothing to ask
+                pass  # there is no page yet
             time.sleep(0.1)
-        raise AssertionError(f"{condition} does not come true in {self.run('location.href')}")
+        raise AssertionError(f"{condition} is still false at {self.run('location.href')}")
 
     def run(self, script: str) -> Any:
-        """Run JavaScript in the page: the value, awaited where it is a promise."""
+        """Run JavaScript in the page and return its value. A promise is awaited."""
         answer = self._call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -79,7 +79,7 @@ class Page:
 
 @contextmanager
 def browser(program: str, folder: Path, *options: str) -> Iterator[Page]:
-    """Start a browser with an empty profile in the folder; close it with the block."""
+    """Run a browser with an empty profile in the folder during the block."""
     profile = folder / "chromium"
     with (folder / "chromium.log").open("w") as log:
         process = subprocess.Popen(
@@ -99,10 +99,10 @@ def browser(program: str, folder: Path, *options: str) -> Iterator[Page]:
 
 
 def devtools_url(profile: Path) -> str:
-    """Where the browser listens, which it writes into its profile."""
+    """Return the address of the DevTools, which the browser writes into its profile."""
     file = profile / "DevToolsActivePort"
     for _attempt in range(300):
         if file.exists() and (lines := file.read_text().splitlines()):
             return f"http://127.0.0.1:{lines[0]}"
         time.sleep(0.1)
-    raise AssertionError("The browser does not start")
+    raise AssertionError("The browser did not start")

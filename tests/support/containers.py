@@ -1,4 +1,4 @@
-"""Containers of a service's own Compose files, and the other services that they need."""
+"""Containers of a service's Compose files, and the other services that they need."""
 
 import json
 import secrets
@@ -96,7 +96,7 @@ def variables(answers: Answers) -> dict[str, str]:
             "SQS_QUEUE_URL": "http://sqs:5000/123456789012/events",
             "SQS_INBOUND_QUEUE_URL": "http://sqs:5000/123456789012/confirmations",
             "APP_KEY": APP_KEY,
-            # No event leaves before the relay takes it.
+            # Only the relay sends events.
             "EVENT_SYNC_SEND_AT_COMMIT": "false",
             "AWS_ENDPOINT_URL_SQS": "http://sqs:5000",
             "AWS_ACCESS_KEY_ID": "test",
@@ -118,7 +118,7 @@ class Containers:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def compose(self, *command: str, **variables: str) -> str:
-        """Run a command of Docker Compose, which must succeed; return what it printed."""
+        """Run a command of Docker Compose, which must succeed, and return its output."""
         files = [f"--file={file}" for file in self.files]
         return run(
             *["docker", "compose", "--ansi=never", "--progress=plain", *files, *command],
@@ -135,7 +135,7 @@ class Containers:
             pytest.fail(f"{failure}\n{logs}", pytrace=False)
 
     def execute(self, *command: str, service: str = "web", index: int = 1) -> str:
-        """Run a program in a running container, of a service that may have several."""
+        """Run a program in a running container of a service, and return its output."""
         return self.compose("exec", "--no-TTY", f"--index={index}", service, *command)
 
     def shell(self, code: str, service: str = "web") -> str:
@@ -171,14 +171,14 @@ def prune(containers: Containers, project: str) -> None:
 
 
 class Mailbox:
-    """The e-mails that the server of ``outside`` took, one after the other."""
+    """The e-mails that the server of ``outside`` has received, in order."""
 
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._seen = 0
 
     def read(self, to: str) -> str:
-        """Return the text of the next e-mail, which must be for this address."""
+        """Return the text of the next e-mail, which must be to this address."""
         line = wait_until(lambda: self._containers.printed("mail").splitlines()[self._seen :])[0]
         self._seen += 1
         message = json.loads(line)
@@ -188,7 +188,7 @@ class Mailbox:
 
 @contextmanager
 def production(copier: CopierFixture, folder: Path, answers: Answers) -> Iterator[Containers]:
-    """The service of docker-compose.yml, not started yet, beside what it meets in production."""
+    """Prepare the service of docker-compose.yml and start the other services of production."""
     slug = f"test-{secrets.token_hex(3)}"
     service = copier.copy(folder / slug, project_slug=slug, **answers).path
     (service / "outside.json").write_text(json.dumps({"services": outside(answers)}))
@@ -253,7 +253,7 @@ print(EventSync.objects.filter(pk__in={ids}, sent__isnull=False, processed__isnu
 
 
 def events_go_and_come(service: Containers, app_key: str) -> None:
-    """The relay sends two events; one is confirmed over HTTP, one through a queue."""
+    """Check that the relay sends two events. One is confirmed over HTTP, one through a queue."""
     service.shell(PRODUCE + PRODUCE)
     events = [json.loads(service.shell(TAKE_EVENT)) for _ in range(2)]
     assert [event["apps"] for event in events] == [{"target": ["billing"]}] * 2

@@ -1,11 +1,11 @@
-"""What a team typically does to its service between two updates."""
+"""Typical edits of a team to its service between two updates."""
 
 import re
 from pathlib import Path
 
 from support import service_docs
 
-# Added lines, by the file and the line that they stand before or after.
+# Added lines, by their file and the line before or after which they are added.
 BASE = "api_core/settings/base.py"
 URLS = "apps/api/urls_v1.py"
 MODELS = "apps/user/models.py"
@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
 
 
 def insert(service: Path, file: str, text: str, *, before: str) -> None:
-    """Put a text before the one line that begins so."""
+    """Insert a text before the only line that begins with ``before``."""
     path = service / file
     found = re.findall(rf"^{re.escape(before)}", path.read_text(), flags=re.MULTILINE)
     assert len(found) == 1, (file, before)
@@ -45,14 +45,14 @@ def insert(service: Path, file: str, text: str, *, before: str) -> None:
 
 
 def add_app(service: Path) -> None:
-    """The app of CONTRIBUTING.md, with its setting and its routes."""
+    """Add the app of CONTRIBUTING.md, with its setting and its routes."""
     service_docs.add_app(service)
     insert(service, BASE, '    "apps.notes",\n', before='    "apps.communication",\n')
     insert(service, URLS, ROUTE, before='    path("", include("apps.user.api.urls"))')
 
 
 def add_field(service: Path) -> None:
-    """A field on the user, with its migration."""
+    """Add a field to the user, with its migration."""
     insert(service, MODELS, FIELD, before='    gender = models.CharField(_("gender")')
     insert(
         service,
@@ -65,7 +65,7 @@ def add_field(service: Path) -> None:
 
 
 def drop(service: Path, file: str, start: str) -> None:
-    """Remove the one line that begins so."""
+    """Remove the only line that begins with ``start``."""
     lines = (service / file).read_text().splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(start)]
     assert len(lines) - len(kept) == 1, (file, start)
@@ -73,12 +73,12 @@ def drop(service: Path, file: str, start: str) -> None:
 
 
 def add_package(service: Path) -> None:
-    """A package in pyproject.toml; who calls this locks it."""
+    """Add a package to pyproject.toml, without locking it."""
     insert(service, "pyproject.toml", '    "python-slugify==8.0.4",\n', before='    "whitenoise==')
 
 
 def edit_texts(service: Path) -> None:
-    """A setting, an e-mail, a paragraph of the README, and a file that the team does not want."""
+    """Edit a setting, an e-mail and the README, and delete a file that the team does not want."""
     with (service / BASE).open("a") as settings:
         settings.write(SETTING)
     email = (service / TEXT).read_text()
@@ -88,7 +88,7 @@ def edit_texts(service: Path) -> None:
 
 
 def edit(service: Path) -> None:
-    """All of it."""
+    """Make all of these edits."""
     add_app(service)
     add_field(service)
     add_package(service)
@@ -96,7 +96,7 @@ def edit(service: Path) -> None:
 
 
 def missing(service: Path) -> list[str]:
-    """Which of the edits are not there."""
+    """Return the edits that are missing."""
     expected = {
         BASE: ['    "apps.notes",\n', SETTING],
         URLS: [ROUTE],

@@ -1,4 +1,4 @@
-"""A service in production settings behind a real server, for the tests of cases from outside."""
+"""A service with production settings behind a real server, for tests/reports."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ from support import run
 from support.servers import database, free_port, production, started, wait_for
 from support.walk import Api
 
-# Every request of a test may come from a network of its own, so that no test meets another's limits.
+# Requests can come from different networks, so that tests do not share rate limits.
 _networks = count(1)
 
 # A process of the service that runs the code it reads and prints ``result`` as JSON.
@@ -47,7 +47,7 @@ class Mailboxes(MessageHandler):
         self.received[message["To"]].append(message)
 
     def read(self, to: str, number: int = 1) -> str:
-        """Return the plain text of the recipient's e-mail of that number, once it has arrived."""
+        """Wait for the recipient's e-mail with this number, and return its plain text."""
         deadline = time.monotonic() + 60
         while len(self.received[to]) < number:
             assert time.monotonic() < deadline, f"{to} has received {len(self.received[to])}"
@@ -61,7 +61,7 @@ class Mailboxes(MessageHandler):
 
 @contextmanager
 def smtp_server() -> Iterator[tuple[int, Mailboxes]]:
-    """Run an SMTP server: its port and what it receives."""
+    """Run an SMTP server, and yield its port and the e-mails that it receives."""
     mailboxes = Mailboxes()
     controller = Controller(mailboxes, hostname="127.0.0.1", port=free_port())
     controller.start()
@@ -97,7 +97,7 @@ class Service:
 
 @dataclass
 class Server:
-    """One web server of a service, on a port of loopback, as behind a proxy that ends TLS."""
+    """A web server of a service on a loopback port, as behind a proxy that terminates TLS."""
 
     name: str
     service: Service
@@ -110,7 +110,7 @@ class Server:
 
     @staticmethod
     def client_address() -> str:
-        """Return an address that no other test has, so that the limits of those do not count."""
+        """Return an address that no other test uses, so that tests do not share rate limits."""
         number = next(_networks)
         return f"198.18.{number // 256}.{number % 256}"
 
@@ -122,7 +122,7 @@ class Server:
         return api
 
     def raw(self, request: bytes, *, timeout: float = 20) -> bytes:
-        """Send these bytes on a connection of their own, and return all that the server sends."""
+        """Send these bytes on a new connection, and return everything that the server sends."""
         with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
             connection.sendall(request)
             received = bytearray()
@@ -131,7 +131,7 @@ class Server:
         return bytes(received)
 
     def request(self, line: str, *headers: str, body: bytes = b"") -> tuple[int, str]:
-        """Send a request written by hand, forwarded by a proxy: the response's status and body."""
+        """Send a request as a proxy forwards it, and return the response's status and body."""
         number = next(_networks)
         lines = [
             f"{line} HTTP/1.1",
@@ -154,7 +154,7 @@ class Server:
 
 @contextmanager
 def running_service(folder: Path, kind: str, **variables: str) -> Iterator[Service]:
-    """Prepare an installed service for production and start what it needs beside a web server."""
+    """Prepare an installed service for production, and start all that it needs but a web server."""
     python = folder / ".venv/bin/python"
     with ExitStack() as stack:
         database_url = stack.enter_context(database(folder, kind))
@@ -169,7 +169,7 @@ def running_service(folder: Path, kind: str, **variables: str) -> Iterator[Servi
 
 @contextmanager
 def serving(service: Service, name: str, *, prefix: str = "", **variables: str) -> Iterator[Server]:
-    """Start a web server of a running service by its own script."""
+    """Start a web server of a running service with its own script."""
     server = Server(name, service, free_port())
     own = {"BIND": "127.0.0.1", "PORT": str(server.port), "SERVER": name, "WEB_CONCURRENCY": "1"}
     environment = service.variables | own | variables

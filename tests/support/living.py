@@ -1,4 +1,4 @@
-"""Services that are installed and hold data while they change."""
+"""Installed services that keep their data while their code changes."""
 
 from pathlib import Path
 

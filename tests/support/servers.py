@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,11 +78,18 @@ def wait_for(url: str) -> None:
 
 
 def installed(copier: CopierFixture, folder: Path, **answers: Any) -> Path:
-    """Return a new service with its packages installed, and without a .env."""
+    """Return a new service with its packages installed, and without a .env.
+
+    Services with the same packages share an environment.
+    """
     service = copier.copy(folder, **answers).path
     (service / ".env").unlink()
-    run(UV, "venv", "--quiet", cwd=service)
-    run(UV, "pip", "install", "--quiet", "--requirement", "requirements-dev.txt", cwd=service)
+    lock = service / "requirements-dev.txt"
+    venv = folder.parent / f"venv-{sha256(lock.read_bytes()).hexdigest()[:8]}"
+    if not venv.exists():
+        run(UV, "venv", "--quiet", venv, cwd=service)
+        run(UV, "pip", "sync", "--quiet", "--python", venv, lock, cwd=service)
+    (service / ".venv").symlink_to(venv)
     return service
 
 
@@ -99,7 +107,7 @@ def production(
         "EMAIL_PORT": str(smtp_port),
         "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": "2",
-        # Nothing listens there: events wait in the table.
+        # Nothing listens at this address, so events stay in the table.
         "SQS_QUEUE_URL": "http://127.0.0.1:9/123456789012/events",
         "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
     }

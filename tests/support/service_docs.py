@@ -1,4 +1,4 @@
-"""The documents of a generated service, as a reader uses them."""
+"""Commands, code and files in the documents of a generated service."""
 
 import re
 from pathlib import Path
@@ -17,19 +17,19 @@ def section(text: str, title: str) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """Return the indented lines outside of blocks, which are the commands."""
+    """Return the commands, which are the indented lines outside of blocks."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"^ {4}(\S.*)$", prose, flags=re.MULTILINE)
 
 
 def code(text: str) -> list[str]:
-    """Return the blocks of Python that are not files of their own."""
+    """Return the Python blocks that are not whole files."""
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     return [block for block in blocks if not block.startswith("# apps/")]
 
 
 def files(text: str) -> dict[str, str]:
-    """Return the blocks that begin with the path of a file, by that path."""
+    """Return the blocks that begin with a file's path, by path."""
     pattern = r"^```\w+\n(?:#|<!--) (apps/\S+)(?: -->)?\n(.*?)^```"
     return dict(re.findall(pattern, text, flags=re.MULTILINE | re.DOTALL))
 

@@ -1,4 +1,4 @@
-"""moto's server, and a gate in front of it that can hold requests back."""
+"""moto's server, and a gate in front of it that can delay requests."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ AUTHORIZATION = (
 
 
 class Sqs:
-    """Calls SQS without boto3, which only the service has."""
+    """A client of SQS without boto3, which is not installed here."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -65,7 +65,7 @@ class Sqs:
 
 @contextmanager
 def sqs_server(service: Path) -> Iterator[Sqs]:
-    """moto's server, from the packages of a service."""
+    """Run moto's server with the packages of a service."""
     port = free_port()
     program = service / ".venv/bin/moto_server"
     with started(program, "-H", "127.0.0.1", "-p", str(port), cwd=service):
@@ -74,7 +74,7 @@ def sqs_server(service: Path) -> Iterator[Sqs]:
 
 
 class Gate(ThreadingHTTPServer):
-    """Forwards requests to a server. Holds back requests or responses while it is closed."""
+    """Forwards requests to a server. While it is closed, it delays requests or responses."""
 
     daemon_threads = True
 
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(None)
 
     def log_message(self, *args: Any) -> None:
-        """Stay silent."""
+        """Do not print each request."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Services that were made from a release of the template, and move to a newer one."""
+"""Services that were generated from a release of the template and are updated to a newer one."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ RELEASES = list(releases())
 NEXT = next_version()
 ANSWERS = Path(".copier-answers.yml")
 
-# Git asks for a name before it commits.
+# Git commits only with a name and an address.
 AUTHOR = {
     "GIT_AUTHOR_NAME": "Ana",
     "GIT_AUTHOR_EMAIL": "ana@example.com",
@@ -56,7 +56,7 @@ def has_commit(repository: Path, commit: str) -> bool:
 def later_release(
     history: Path, folder: Path, change: Callable[[Path], None], version: str = "1000.0.0"
 ) -> Path:
-    """A copy of the history in which the template was changed once more."""
+    """Copy the history, and add a release with another change of the template."""
     shutil.copytree(history, folder, symlinks=True)
     change(folder / "template")
     commit_all(folder, "A later release")
@@ -65,7 +65,7 @@ def later_release(
 
 
 def committed(history: Path, folder: Path, version: str | None, **answers: Any) -> Path:
-    """A service of a release, or of the newest, in Git as its first user would put it there."""
+    """Generate a service from a release (the newest by default), and commit it as a user would."""
     ref = f"v{version}" if version else None
     copier.run_copy(str(history), folder, data=answers, defaults=True, quiet=True, vcs_ref=ref)
     git(folder, "init", "--quiet")
@@ -74,14 +74,14 @@ def committed(history: Path, folder: Path, version: str | None, **answers: Any) 
 
 
 def update(service: Path, *, conflict: Literal["inline", "rej"] = "inline", **answers: Any) -> None:
-    """As `copier update --defaults`, with some answers changed."""
+    """Run `copier update --defaults` with some answers changed."""
     copier.run_update(
         service, data=answers, defaults=True, overwrite=True, quiet=True, conflict=conflict
     )
 
 
 def fresh(history: Path, folder: Path, like: Path) -> Path:
-    """A new service from the newest version with the answers of another service."""
+    """Generate a service from the newest version with the answers of another service."""
     answers = {
         name: answer for name, answer in answers_of(like).items() if not name.startswith("_")
     }
@@ -91,9 +91,9 @@ def fresh(history: Path, folder: Path, like: Path) -> Path:
 
 
 def contents(service: Path) -> Mapping[str, tuple[bool, bytes]]:
-    """What goes into Git: each file's text, and whether it may be executed.
+    """Return each file that Git does not ignore: its text, and whether it is executable.
 
-    An empty folder counts too, though Git does not see it.
+    Empty folders count too, although Git ignores them.
     """
     files = {
         file.as_posix(): (
@@ -111,19 +111,19 @@ def contents(service: Path) -> Mapping[str, tuple[bool, bytes]]:
 
 
 def assert_same(service: Path, other: Path) -> None:
-    """Two services with the same files; the answers file tells the same too."""
+    """Check that two services have the same files and the same answers."""
     one, another = contents(service), contents(other)
     assert one.keys() == another.keys()
     assert not [name for name in one if one[name] != another[name]]
 
 
 def conflicts(service: Path) -> set[str]:
-    """The files that Git shows as changed by both."""
+    """Return the files in which Git shows a conflict."""
     return set(git(service, "diff", "--name-only", "--diff-filter=U").split())
 
 
 def point_to(folder: Path, template: Path) -> None:
-    """Say where the template is now, as docs/update.md tells for one that has moved."""
+    """Change the template's location, as docs/update.md describes for one that has moved."""
     answers = folder / ANSWERS
     text = re.sub(
         r"^_src_path: .*", f"_src_path: {template}", answers.read_text(), flags=re.MULTILINE

@@ -1,4 +1,4 @@
-"""The life of an account over HTTP, from registration to deletion, against any running service."""
+"""Use an account over HTTP from its registration to its deletion, in any running service."""
 
 import json
 import re
@@ -51,7 +51,7 @@ class Api:
 
 
 def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
-    """Go through every call of the contract; ``read_mail(to)`` returns the next e-mail's text."""
+    """Make every call of the contract. ``read_mail(to)`` returns the text of the next e-mail."""
     password, newer, newest = "  correct horse battery ", "another horse", "a third horse"
 
     def token_of(text: str, page: str) -> str:
@@ -88,6 +88,13 @@ def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
     assert DAY - 60 < login.body["expired_at"] <= DAY
     assert api("GET", "users/me/").status == 401
     api.token = login.body["token"]
+    refreshed = api("POST", "auth/refresh/")
+    assert refreshed.status == 200, refreshed
+    api.token = refreshed.body["token"]
+    sessions = api("GET", "auth/sessions/").body
+    assert [session["current"] for session in sessions] == [True, False]
+    assert api("DELETE", f"auth/sessions/{sessions[1]['id']}/").status == 204
+    assert len(api("GET", "auth/sessions/").body) == 1
     me = api("GET", "users/me/")
     assert me.body["token"] == api.token
     user = f"users/{me.body['user']['id']}/"
@@ -100,7 +107,7 @@ def walk(api: Api, read_mail: Callable[[str], str], url_base: str) -> None:
     change = {"current_password": password, "password": newer}
     changed = api("POST", "auth/change_password/", change)
     assert changed.status == 200, changed
-    assert api("GET", "users/me/").status == 401, "the older token must be dead"
+    assert api("GET", "users/me/").status == 401, "the older token is still valid"
     api.token = changed.body["token"]
     assert api("GET", "users/me/").status == 200
     assert "Bia" in read_mail("ana@example.com")

@@ -22,7 +22,8 @@ from support.servers import database, free_port, production, started, wait_for
 SERVERS = ["daphne", "uvicorn"]
 HOST = "api.example.com"
 
-# The configuration around the site of docs/websockets_production.md, and hosts with an empty page.
+# The nginx configuration around the site of docs/websockets_production.md, and two hosts with an
+# empty page.
 NGINX = """
 daemon off;
 master_process off;
@@ -57,6 +58,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 from apps.user.models import User
+from apps.user.tests.factories import make_token
 
 user, _ = User.objects.get_or_create(email="{name}@example.com")
 user.email_confirmed_at, user.is_staff, user.is_superuser = timezone.now(), True, True
@@ -65,7 +67,7 @@ user.save()
 client = Client()
 client.force_login(user)
 session = client.cookies[settings.SESSION_COOKIE_NAME]
-jwt = AccessToken.for_user(user)
+jwt = AccessToken(make_token(user))
 jwt.set_exp(lifetime=timedelta(**{lifetime}))
 cookie = session.key + "=" + session.value
 print(json.dumps(dict(id=user.pk, token=str(jwt), cookie=cookie)))
@@ -126,7 +128,7 @@ class Redis:
         wait_for_port(self._port)
 
     def kill(self) -> None:
-        """Kill it, as a power failure does."""
+        """Kill it without a shutdown, as a power failure does."""
         assert self._process
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(20)

@@ -41,11 +41,15 @@ def email_kind(
     label: str | Promise,
     placeholders: Mapping[str, str],
     required: Collection[str] = (),
+    is_logged: bool = True,
 ) -> Callable[[Callable[..., Values | None]], QueueableEmail]:
-    """Declare a kind of e-mail. The decorated function returns the values of its placeholders."""
+    """Declare a kind of e-mail. The decorated function returns the values of its placeholders.
+
+    With ``is_logged=False`` the e-mail and its address are deleted from the log once it is sent.
+    """
 
     def declare(values: Callable[..., Values | None]) -> QueueableEmail:
-        kind = QueueableEmail(name, label, placeholders, frozenset(required), values)
+        kind = QueueableEmail(name, label, placeholders, frozenset(required), values, is_logged)
         register_kind(kind)
         return kind
 

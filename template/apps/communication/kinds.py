@@ -21,6 +21,8 @@ class EmailKind:
     required: frozenset[str]
     """The placeholders that every text must contain."""
     values: Callable[..., Values | None]
+    is_logged: bool = True
+    """Whether the delivery log keeps the e-mail after it was sent."""
 
 
 _kinds: dict[str, EmailKind] = {}

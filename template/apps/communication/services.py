@@ -1,7 +1,8 @@
-"""Queue e-mails. ``apps.communication.tasks`` sends them."""
+"""Queue and delete e-mails. ``apps.communication.tasks`` sends them."""
 
 import inspect
 import json
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -45,3 +46,10 @@ def requeue_emails(emails: QuerySet[Email]) -> int:
             email.save(update_fields=["state", "attempts", "next_attempt_at"])
             enqueue_delivery(email)
     return len(idle)
+
+
+def prune_emails(*, days: float) -> int:
+    """Delete e-mails that were queued ``days`` ago and wait for nothing. Return their number."""
+    old = timezone.now() - timedelta(days=days)
+    done = Email.objects.exclude(state__in=Email.WAITING)
+    return done.filter(created_at__lt=old).delete()[0]

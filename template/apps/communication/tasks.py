@@ -149,9 +149,13 @@ def _record(
     email: Email, state: Email.State, *, next_attempt_at: datetime | None = None, **fields: object
 ) -> Email.State:
     # The lease is the fence: a worker that took too long changes nothing.
-    Email.objects.filter(
+    held = Email.objects.filter(
         pk=email.pk, state=Email.State.SENDING, next_attempt_at=email.next_attempt_at
-    ).update(state=state, next_attempt_at=next_attempt_at, **fields)
+    )
+    if state == Email.State.SENT and not get_kind(email.kind).is_logged:
+        held.delete()
+    else:
+        held.update(state=state, next_attempt_at=next_attempt_at, **fields)
     return state
 
 

@@ -51,10 +51,8 @@ def shipped_text(kind: EmailKind, language: str) -> Text | None:
 def find_errors(kind: EmailKind, subject: str, html: str) -> dict[str, list[ValidationError]]:
     """Return the validation errors of a text of this kind, by field."""
     errors: dict[str, list[ValidationError]] = {}
-    used: set[str] = set()
     for field, text in (("subject", subject), ("html", html)):
         names = set(_PLACEHOLDER.findall(text))
-        used |= names if field == "html" else set()
         if unknown := sorted(names - kind.placeholders.keys()):
             message = _("Unknown placeholders: %(names)s. Available: %(known)s.")
             params = {"names": ", ".join(unknown), "known": ", ".join(sorted(kind.placeholders))}
@@ -73,7 +71,7 @@ def find_errors(kind: EmailKind, subject: str, html: str) -> dict[str, list[Vali
         )
         params = {"names": ", ".join(misplaced)}
         errors.setdefault("html", []).append(ValidationError(message, "misplaced", params))
-    if missing := sorted(kind.required - used):
+    if missing := sorted(kind.required - set(_PLACEHOLDER.findall(html))):
         message = _("Missing placeholders: %(names)s.")
         params = {"names": ", ".join(missing)}
         errors.setdefault("html", []).append(ValidationError(message, "missing", params))

@@ -17,8 +17,16 @@ class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
     """The outbox and its history. Read-only, except for sending events again."""
 
     list_display = (
-        *("id", "created", "state", "obj_type", "obj_cmd", "attempts", "error"),
-        *("sent", "received", "processed"),
+        "id",
+        "created",
+        "state",
+        "obj_type",
+        "obj_cmd",
+        "attempts",
+        "error",
+        "sent",
+        "received",
+        "processed",
     )
     list_display_links = ("id", "created")
     list_filter = ("state", "obj_type", "obj_cmd", "created", "received", "processed")
@@ -58,14 +66,12 @@ class EventSyncAdmin(SafeInputMixin, admin.ModelAdmin[EventSync]):
     @override
     def delete_model(self, request: HttpRequest, obj: EventSync) -> None:
         super().delete_model(request, obj)
-        outbox.unblock([obj.obj_key])
+        outbox.unblock_all()
 
     @override
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[EventSync]) -> None:
-        unsent = queryset.filter(sent__isnull=True)
-        obj_keys = set(unsent.values_list("obj_key", flat=True))
         super().delete_queryset(request, queryset)
-        outbox.unblock(obj_keys)
+        outbox.unblock_all()
 
     def has_send_again_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("event_sync.change_eventsync")

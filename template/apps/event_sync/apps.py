@@ -5,6 +5,3 @@ from django.utils.translation import gettext_lazy as _
 class EventSyncConfig(AppConfig):
     name = "apps.event_sync"
     verbose_name = _("Event sync")
-
-    def ready(self) -> None:
-        from apps.event_sync import checks  # noqa: F401, PLC0415 - they register themselves

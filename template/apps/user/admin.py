@@ -12,12 +12,14 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.user import services
 from apps.user.forms import AdminLoginForm, OwnPasswordForm, SetPasswordForm, UserForm
-from apps.user.models import User
+from apps.user.models import Session, User
 from common.admin import SafeInputMixin
 
 admin.site.login_form = AdminLoginForm
@@ -63,7 +65,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     search_fields = ("email", "first_name", "last_name", "phone")
     ordering = ("email",)
-    readonly_fields = ("pending_email", "last_login", "date_joined")
+    readonly_fields = ("pending_email", "last_login", "date_joined", "session_list")
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         (
@@ -75,7 +77,7 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
             _("Access"),
             {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
         ),
-        (_("History"), {"fields": ("last_login", "date_joined")}),
+        (_("History"), {"fields": ("last_login", "date_joined", "session_list")}),
     )
     add_fieldsets = (
         (
@@ -116,6 +118,11 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
             protected = [*protected, gettext("the last superuser")]
         return deleted, counts, permissions_needed, protected
 
+    @admin.display(description=_("sessions"))
+    def session_list(self, user: User) -> str:
+        url = reverse("admin:user_session_changelist", query={"user__id": user.pk})
+        return format_html('<a href="{}">{}</a>', url, gettext("Show sessions"))
+
     @override
     def save_model(
         self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool
@@ -145,6 +152,46 @@ class UserAdmin(SafeInputMixin, DjangoUserAdmin[User]):
             count,
         )
         self.message_user(request, message % {"count": count}, messages.SUCCESS)
+
+
+@admin.register(Session)
+class SessionAdmin(admin.ModelAdmin[Session]):
+    """Sessions of the API. Deleting one ends it, which requires permission to change its user."""
+
+    list_display = ("user", "created_at", "last_used_at", "expires_at", "address", "user_agent")
+    list_select_related = ("user",)
+    search_fields = ("user__email", "address")
+
+    @override
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
+        return Session.objects.live()
+
+    @override
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return False
+
+    @override
+    def has_view_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return request.user.has_perm("user.view_user") or self.has_delete_permission(request, obj)
+
+    @override
+    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return request.user.has_perm("user.change_user") and _can_manage(
+            request, obj.user if obj else None
+        )
+
+    @override
+    def delete_model(self, request: HttpRequest, obj: Session) -> None:
+        services.end_session(obj.user, obj.pk)
+
+    @override
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        for session in queryset.select_related("user"):
+            services.end_session(session.user, session.pk)
 
 
 def _can_manage(request: HttpRequest, user: User | None) -> bool:

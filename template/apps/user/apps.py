@@ -7,4 +7,4 @@ class UserConfig(AppConfig):
     verbose_name = _("Users")
 
     def ready(self) -> None:
-        from apps.user import emails, sessions  # noqa: F401, PLC0415 - registered on import
+        from apps.user import emails, signals  # noqa: F401, PLC0415 - registered on import

@@ -1,13 +1,18 @@
 """The e-mails of this app. Their texts are in ``templates/communication/email/``."""
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
 from apps.communication.emails import email_kind
+from apps.communication.models import Email
 from apps.user.models import User
 from apps.user.tokens import (
     cancel_new_email_token,
@@ -193,7 +198,15 @@ def account_exists(user_id: int) -> Values | None:
     "account_deleted",
     label=_("The account was deleted"),
     placeholders={"deleted_at": "31/01/2026 12:00"},
+    is_logged=False,
 )
 def account_deleted(at: str) -> Values:
     # Without the name, which was deleted with the account.
     return {"deleted_at": local_time(at)}
+
+
+@receiver(post_delete, sender=User)
+def delete_emails(sender: type[User], instance: User, **kwargs: Any) -> None:
+    """Delete a deleted user's e-mails from the log, except the one about the deletion."""
+    theirs = Email.objects.filter(Q(to=instance.email) | Q(context__user_id=instance.pk))
+    theirs.exclude(kind=account_deleted.name).delete()

@@ -6,6 +6,7 @@ from rest_framework.exceptions import (
     PermissionDenied,
     ValidationError,
 )
+from rest_framework_simplejwt.exceptions import AuthenticationFailed as TokenAuthenticationFailed
 
 
 class WrongCredentialsError(AuthenticationFailed):
@@ -18,6 +19,13 @@ class WrongCredentialsError(AuthenticationFailed):
 class EmailNotConfirmedError(PermissionDenied):
     default_detail = _("Confirm your e-mail address first: we have sent you a link.")
     default_code = "email_not_confirmed"
+
+
+class SessionEndedError(TokenAuthenticationFailed):
+    """The response to a JWT whose session has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(code="user_not_found")
 
 
 class InvalidTokenError(ValidationError):

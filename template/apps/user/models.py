@@ -27,7 +27,7 @@ class UserQuerySet(models.QuerySet["User"]):
             users = list(self.values_list("pk", flat=True))
             count = super().update(**{"pending_email": None, **values})
             for pk in users:
-                self.model.objects.filter(pk=pk).update(session_id=uuid.uuid4())
+                self.model.objects.filter(pk=pk).update(security_stamp=uuid.uuid4())
         return count
 
 
@@ -84,8 +84,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now, editable=False)
 
-    # The session named in JWTs and admin sessions. A new value ends all of them.
-    session_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    # Sessions, admin sessions and one-time tokens contain it. A new value ends all of them.
+    security_stamp = models.UUIDField(
+        default=uuid.uuid4, unique=True, editable=False, db_column="session_id"
+    )
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -115,11 +117,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.email
 
     def end_sessions(self) -> None:
-        """End every JWT, admin session and e-mailed link of the user when the user is saved.
+        """End every session, admin session and e-mailed link of the user when the user is saved.
 
         Also cancels a pending change of the address, which a thief may have requested.
         """
-        self.session_id = uuid.uuid4()
+        self.security_stamp = uuid.uuid4()
         self.pending_email = None
 
     def set_password(self, raw_password: str | None) -> None:
@@ -136,19 +138,64 @@ class User(AbstractBaseUser, PermissionsMixin):
         if not self.is_active and (changed is None or "is_active" in changed):
             self.end_sessions()
         if changed is not None and changed & _ENDS_SESSIONS:
-            changed |= {"session_id", "pending_email"}
+            changed |= {"security_stamp", "pending_email"}
         super().save(*args, update_fields=changed, **kwargs)
 
     def get_session_auth_hash(self) -> str:
-        """Include the session id, so that ``end_sessions`` ends Django sessions too."""
-        return f"{super().get_session_auth_hash()}{self.session_id.hex}"
+        """Include the stamp, so that ``end_sessions`` ends Django sessions too."""
+        return f"{super().get_session_auth_hash()}{self.security_stamp.hex}"
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
         for auth_hash in super().get_session_auth_fallback_hash():
-            yield f"{auth_hash}{self.session_id.hex}"
+            yield f"{auth_hash}{self.security_stamp.hex}"
 
     def get_full_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()
 
     def get_short_name(self) -> str:
         return self.first_name
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    def live(self) -> "SessionQuerySet":
+        # The join leaves out sessions whose user has a new stamp.
+        return self.filter(expires_at__gt=timezone.now(), user__is_active=True)
+
+    def ended(self) -> "SessionQuerySet":
+        users = User.objects.filter(security_stamp=models.OuterRef("user_id"))
+        return self.filter(models.Q(expires_at__lte=timezone.now()) | ~models.Exists(users))
+
+
+class Session(models.Model):
+    """A login to the API on one device, which is the subject of its JWTs."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # Refers to the stamp, so that a new one ends the session without a write to this table. A login
+    # during a change of the password thus creates a session that has already ended.
+    user = models.ForeignKey(
+        User,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        to_field="security_stamp",
+        db_column="security_stamp",
+        db_constraint=False,
+        related_name="sessions",
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    last_used_at = models.DateTimeField(
+        _("last used at"), help_text=_("The last login or refresh.")
+    )
+    expires_at = models.DateTimeField(_("expires at"))
+    address = models.GenericIPAddressField(_("IP address"), null=True)
+    user_agent = models.CharField(_("user agent"), max_length=255)
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        ordering = ["-last_used_at"]
+        default_permissions = ()  # see apps.user.admin.SessionAdmin
+
+    def __str__(self) -> str:
+        return self.user_agent or str(self.pk)

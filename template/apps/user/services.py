@@ -5,7 +5,8 @@ two concurrent requests cannot both succeed.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import authenticate
@@ -16,6 +17,7 @@ from django.db import IntegrityError, transaction
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError as ApiValidationError
+from rest_framework_simplejwt.settings import api_settings as jwt_settings
 from structlog import get_logger
 
 from apps.communication.emails import QueueableEmail
@@ -25,11 +27,12 @@ from apps.user.errors import (
     EmailNotConfirmedError,
     EmailTakenError,
     InvalidTokenError,
+    SessionEndedError,
     StaffAccountError,
     WrongCredentialsError,
     WrongPasswordError,
 )
-from apps.user.models import User
+from apps.user.models import Session, User
 from apps.user.tokens import (
     IssuedToken,
     OneTimeToken,
@@ -41,6 +44,13 @@ from apps.user.tokens import (
 from common.email_addresses import normalise_email
 
 logger = get_logger(__name__)
+
+
+class Device(NamedTuple):
+    """What a session stores about the client."""
+
+    address: str | None = None
+    user_agent: str = ""
 
 
 def register(*, email: str, password: str, **profile: Any) -> tuple[User, IssuedToken]:
@@ -126,14 +136,35 @@ def login(*, email: str, password: str) -> User:
     return user
 
 
-def logout(user: User) -> None:
-    """End every JWT and admin session of the user, and cancel a pending change of the address."""
-    _end_sessions(user)
-    logger.info("logout", user=user.pk)
+def start_session(user: User, device: Device) -> Session:
+    """Start a session, and end those of the user that exceed ``API_SESSIONS_PER_USER``."""
+    session = Session(user=user)
+    _record_use(session, device)
+    session.save()
+    excess = user.sessions.values("pk")[settings.API_SESSIONS_PER_USER :]
+    Session.objects.filter(pk__in=excess).delete()
+    return session
+
+
+def refresh_session(user: User, session_id: str, device: Device) -> Session:
+    """Extend a session, up to ``API_SESSION_LIFETIME``. Raises ``SessionEndedError``."""
+    try:
+        session = user.sessions.live().get(pk=session_id)
+        _record_use(session, device)
+        session.save(update_fields=["last_used_at", "expires_at", "address", "user_agent"])
+    except (Session.DoesNotExist, Session.NotUpdated) as error:
+        raise SessionEndedError from error
+    return session
+
+
+def end_session(user: User, session_id: str | UUID) -> None:
+    """End one session of the user."""
+    user.sessions.filter(pk=session_id).delete()
+    logger.info("session_ended", user=user.pk)
 
 
 def end_sessions(user: User) -> None:
-    """End every session of the user on behalf of an administrator."""
+    """End every session and admin session of the user, and cancel a pending change of the address."""
     _end_sessions(user)
     logger.info("sessions_ended", user=user.pk)
 
@@ -207,9 +238,9 @@ def update_profile(
         email = normalise_email(email)
         changes["pending_email"] = _validated_new_email(user, email, current_password)
     with transaction.atomic():
-        # Looked up by session, so a concurrent logout or password change takes precedence.
+        # Looked up by stamp, so a concurrent end of all sessions takes precedence.
         locked = User.objects.select_for_update()
-        user = get_object_or_404(locked, session_id=user.session_id)
+        user = get_object_or_404(locked, security_stamp=user.security_stamp)
         for field, value in changes.items():
             setattr(user, field, value)
         user.save(update_fields=list(changes))
@@ -262,7 +293,17 @@ def _set_password(user: User, password: str) -> None:
 
 def _end_sessions(user: User, *changed: str) -> None:
     user.end_sessions()
-    user.save(update_fields=[*changed, "session_id", "pending_email"])
+    user.save(update_fields=[*changed, "security_stamp", "pending_email"])
+
+
+def _record_use(session: Session, device: Device) -> None:
+    """Record a login or refresh. The session ends when the token issued for it expires."""
+    session.last_used_at = timezone.now()
+    session.expires_at = min(
+        session.last_used_at + jwt_settings.ACCESS_TOKEN_LIFETIME,
+        session.created_at + settings.API_SESSION_LIFETIME,
+    )
+    session.address, session.user_agent = device
 
 
 def _validated_new_email(user: User, email: str, current_password: str) -> str | None:

@@ -2,7 +2,7 @@
 
 A one-time token is signed (``django.core.signing``) with its purpose as the salt, so that it works
 for no other purpose. It contains a fingerprint of the state that it changes, so it works once. The
-fingerprint includes the session, so whatever ends a user's sessions also ends the tokens.
+fingerprint includes the security stamp, so what ends all sessions of a user also ends the tokens.
 OWASP ASVS 5.0: 6.4.1, 6.4.3, 7.2.1, 9.1.1, 9.2.2.
 """
 
@@ -17,7 +17,7 @@ from django.core import signing
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt.tokens import AccessToken, Token
 
-from apps.user.models import User
+from apps.user.models import Session, User
 
 
 class IssuedToken(NamedTuple):
@@ -30,9 +30,11 @@ def seconds_left(jwt: Token) -> int:
     return max(0, int(jwt["exp"] - time.time()))
 
 
-def issue_jwt(user: User) -> IssuedToken:
-    """Return a JWT for the user's current session (RFC 7519)."""
-    jwt = AccessToken.for_user(user)
+def issue_jwt(session: Session) -> IssuedToken:
+    """Return a JWT that expires with the session (RFC 7519)."""
+    jwt = AccessToken()
+    jwt["sub"] = str(session.pk)
+    jwt["exp"] = int(session.expires_at.timestamp())
     return IssuedToken(str(jwt), seconds_left(jwt))
 
 
@@ -71,7 +73,7 @@ class OneTimeToken:
 
     def _fingerprint(self, user: User) -> str:
         # Cannot be guessed: it includes the password hash, which has a random salt.
-        state = repr((user.pk, user.password, user.session_id, *self._state(user)))
+        state = repr((user.pk, user.password, user.security_stamp, *self._state(user)))
         return hashlib.sha256(state.encode()).hexdigest()
 
 

@@ -6,3 +6,6 @@ class DRFConfig(AppConfig):
 
     name = "common.drf"
     verbose_name = "Django REST framework"
+
+    def ready(self) -> None:
+        from common.drf import checks  # noqa: F401, PLC0415 - registered on import

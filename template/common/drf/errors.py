@@ -14,6 +14,7 @@ from rest_framework import exceptions, status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.fields import get_error_detail
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -89,6 +90,7 @@ class ApiNotFoundView(APIView):
     """404 for unknown paths below ``/api/``, with and without ``DEBUG``."""
 
     authentication_classes: list[type[BaseAuthentication]] = []
+    permission_classes = [AllowAny]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
         hint = "" if request.path.endswith("/") else _(" Every path ends with a slash.")

@@ -104,9 +104,7 @@ def _check_charset(environ: "WSGIEnvironment") -> None:
 def _check_body(environ: "WSGIEnvironment") -> None:
     limit = settings.REQUEST_BODY_MAX_BYTES
     # For Django, a body without a length is empty. Its `runserver` does not decode chunks.
-    if "HTTP_TRANSFER_ENCODING" in environ and (
-        "asgi.scope" in environ or environ.get("wsgi.input_terminated")
-    ):
+    if "HTTP_TRANSFER_ENCODING" in environ and environ.get("wsgi.input_terminated"):
         body = environ["wsgi.input"].read(limit + 1)
         environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body)}
     if int(environ.get("CONTENT_LENGTH") or 0) > limit:

@@ -1,5 +1,7 @@
-"""Rate limits per client address and per account. OWASP ASVS 5.0: 6.3.1.
+"""Rate limits. OWASP ASVS 5.0: 6.3.1.
 
+Every view has the limit of ``ClientThrottle``, unless it has ``throttle_classes`` of its own. Those
+below limit the attempts from an address, and on an account, across all processes.
 A view selects its limits by ``throttle_scope``. The rates are in
 ``REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]``: ``<scope>-address`` for each client address,
 ``<scope>-account`` for each account from all networks together, and optionally
@@ -13,14 +15,18 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.core.cache import caches
 from django.db import connection
 from rest_framework.request import Request
-from rest_framework.throttling import SimpleRateThrottle
-from rest_framework.views import APIView
+from rest_framework.throttling import BaseThrottle, SimpleRateThrottle, UserRateThrottle
 
 from common.email_addresses import normalise_email
+
+if TYPE_CHECKING:
+    # It loads this module, for the default limit.
+    from rest_framework.views import APIView
 
 # Some proxies add the port of the client to X-Forwarded-For: 192.0.2.1:5000, [2001:db8::1]:5000.
 _WITH_PORT = re.compile(r"^(?:\[(.+)\]|([\d.]+)):\d+$")
@@ -70,7 +76,7 @@ class _ScopedThrottle(SimpleRateThrottle):
     def __init__(self) -> None:
         """Do not read the rate, which depends on the view."""
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: Request, view: "APIView") -> bool:
         # DRF calls every throttle of a view, even after one has refused the request. From then on
         # the body must not be read, and no account must be counted.
         if getattr(request, "is_throttled", False):
@@ -86,7 +92,7 @@ class _ScopedThrottle(SimpleRateThrottle):
                 return False
         return True
 
-    def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
+    def counters(self, request: Request, view: "APIView") -> Iterator[tuple[str, str]]:
         """Yield the scope of each rate that applies, and the key to count."""
         raise NotImplementedError
 
@@ -94,11 +100,21 @@ class _ScopedThrottle(SimpleRateThrottle):
         return self.seconds
 
 
+class ClientThrottle(UserRateThrottle):
+    """Limit each user, or each network without a user, in this process: a default without queries."""
+
+    scope = "client"
+    cache = caches["throttle"]
+
+    def get_ident(self, request: Request) -> str:
+        return _network(request)
+
+
 class AddressThrottle(_ScopedThrottle):
     """Limit by network: an IPv4 address, or the /64 of an IPv6 address."""
 
-    def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
-        yield f"{_scope(view)}-address", _network(self.get_ident(request))
+    def counters(self, request: Request, view: "APIView") -> Iterator[tuple[str, str]]:
+        yield f"{_scope(view)}-address", _network(request)
 
 
 class AccountThrottle(_ScopedThrottle):
@@ -107,34 +123,42 @@ class AccountThrottle(_ScopedThrottle):
     Attempts from one network therefore do not lock out the owner, who is in another network.
     """
 
-    def counters(self, request: Request, view: APIView) -> Iterator[tuple[str, str]]:
+    def counters(self, request: Request, view: "APIView") -> Iterator[tuple[str, str]]:
         account = self.get_cache_key(request, view)
         if account is None:
             return
         scope = f"{_scope(view)}-account"
         if f"{scope}-network" in self.THROTTLE_RATES:
-            yield f"{scope}-network", f"{account}:{_network(self.get_ident(request))}"
+            yield f"{scope}-network", f"{account}:{_network(request)}"
         yield scope, account
 
-    def get_cache_key(self, request: Request, view: APIView) -> str | None:
+    def get_cache_key(self, request: Request, view: "APIView") -> str | None:
         """Return the key of the account, or None if the request does not contain one."""
         account = _account(request)
         return account and hashlib.sha256(account.encode(errors="replace")).hexdigest()
 
 
-def _scope(view: APIView) -> str:
+def client_address(request: Request) -> str | None:
+    """Return the IP address of the client, as far as ``NUM_PROXIES`` says."""
+    try:
+        ip = ip_address(_WITH_PORT.sub(r"\1\2", BaseThrottle().get_ident(request) or ""))
+    except ValueError:
+        return None
+    if isinstance(ip, IPv6Address):
+        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1. The zone of fe80::1%eth0 is ours.
+        return str(ip.ipv4_mapped or IPv6Address(int(ip)))
+    return str(ip)
+
+
+def _scope(view: "APIView") -> str:
     return view.throttle_scope  # type: ignore[attr-defined, no-any-return]
 
 
-def _network(address: str | None) -> str:
-    try:
-        ip = ip_address(_WITH_PORT.sub(r"\1\2", address or ""))
-    except ValueError:
-        return "unknown"
-    if isinstance(ip, IPv6Address):
-        # On an IPv6 socket, IPv4 clients are ::ffff:192.0.2.1, which would all be in one /64.
-        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
-    return str(ip)
+def _network(request: Request) -> str:
+    address = client_address(request)
+    if address and ":" in address:
+        return str(IPv6Network((address, 64), strict=False))
+    return address or "unknown"
 
 
 def _account(request: Request) -> str | None:

@@ -1,4 +1,4 @@
-"""Every page of the admin opens, also those that an app adds tomorrow."""
+"""Every page of the admin site opens, including those of apps that are added later."""
 
 import pytest
 from django.contrib import admin
@@ -12,7 +12,7 @@ from apps.user.models import User
 from common.admin import SafeInputMixin, validate_in_every_time_zone
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-# Not those of packages.
+# Without the pages of packages.
 OWN_MODELS = [model for model in MODELS if isinstance(admin.site._registry[model], SafeInputMixin)]
 
 pytestmark = pytest.mark.django_db
@@ -27,19 +27,19 @@ def changelist(model: type[Model]) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_list_and_search(admin_client: Client, model: type[Model]) -> None:
+def test_every_list_can_be_opened_and_searched(admin_client: Client, model: type[Model]) -> None:
     assert admin_client.get(page(model, "changelist"), {"q": "a"}).status_code == 200
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_add(admin_client: Client, model: type[Model]) -> None:
+def test_every_form_can_be_opened(admin_client: Client, model: type[Model]) -> None:
     allowed = admin.site._registry[model].has_add_permission(
         admin_client.get("/admin/").wsgi_request
     )
     assert admin_client.get(page(model, "add")).status_code == (200 if allowed else 403)
 
 
-def test_the_index_bears_the_name_of_the_service(admin_client: Client, settings: Settings) -> None:
+def test_the_index_shows_the_name_of_the_service(admin_client: Client, settings: Settings) -> None:
     index = admin_client.get("/admin/")
     assert index.context["site_header"] == settings.SERVICE_NAME
     assert index.context["site_url"] is None
@@ -84,8 +84,8 @@ def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: Reque
     assert all(validate_in_every_time_zone in field.validators for field in fields)
 
 
-def test_the_api_takes_no_date_with_a_time(client: Client) -> None:
-    """One that does needs the same validator: see common.admin."""
+def test_the_api_accepts_no_date_with_a_time(client: Client) -> None:
+    """A field with one needs the validator in common.admin."""
     schemas = client.get("/api/schema/", {"format": "json"}).json()["components"]["schemas"]
     taken = [
         f"{name}.{field}"

@@ -11,7 +11,7 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 LOGIN = "/api/v1/auth/login/"
 
@@ -61,8 +61,9 @@ def test_an_unknown_path_of_the_api_is_not_found(
     api: APIClient, settings: Settings, path: str, debug: bool
 ) -> None:
     settings.DEBUG = debug
-    response = api.get(path)
-    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    response = api.get(path, headers={"Accept-Language": "en"})
+    assert response.status_code == 404
+    assert response.json() == {"detail": "There is no such endpoint.", "code": "not_found"}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,8 @@ def test_every_shape_of_an_error_is_as_documented(
 def test_a_path_without_a_slash_is_explained(api: APIClient) -> None:
     response = api.post(LOGIN.rstrip("/"), {}, headers={"Accept-Language": "en"})
     assert response.status_code == 404
-    assert "slash" in response.json()["detail"]
+    detail = response.json()["detail"]
+    assert detail == "There is no such endpoint. Every path ends with a slash."
 
 
 def test_an_unknown_path_outside_the_api_is_not_found(api: APIClient) -> None:
@@ -113,8 +115,10 @@ def test_a_wrong_method_is_not_allowed(api: APIClient) -> None:
 
 
 def test_an_unknown_host_is_a_bad_request(api: APIClient) -> None:
-    response = api.get("/api/v1/health/", HTTP_HOST="evil.example")
-    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+    english = {"Accept-Language": "en"}
+    response = api.get("/api/v1/users/", HTTP_HOST="evil.example", headers=english)
+    assert response.status_code == 400
+    assert response.json() == {"detail": "The request is invalid.", "code": "bad_request"}
 
 
 def test_an_unexpected_error_is_a_500_without_details(
@@ -124,9 +128,13 @@ def test_an_unexpected_error_is_a_500_without_details(
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr("apps.user.services.login", fail)
-    response = api.post(LOGIN, {"email": "a@example.com", "password": "x"})
-    assert (response.status_code, response.json()["code"]) == (500, "server_error")
-    assert "secret" not in response.content.decode()
+    english = {"Accept-Language": "en"}
+    response = api.post(LOGIN, {"email": "a@example.com", "password": "x"}, headers=english)
+    assert response.status_code == 500
+    assert response.json() == {
+        "detail": "Something went wrong on our side. The error has been logged.",
+        "code": "server_error",
+    }
 
 
 @pytest.mark.parametrize(
@@ -156,15 +164,15 @@ def test_a_refused_token_is_explained(
     api: APIClient, user: User, header: str, message: str
 ) -> None:
     if header == "ended":
-        header = f"Bearer {issue_jwt(user).token}"
-        services.logout(user)
+        header = f"Bearer {make_token(user)}"
+        services.end_sessions(user)
     response = api.get(
         "/api/v1/users/me/", headers={"Authorization": header, "Accept-Language": "pt-BR"}
     )
     assert (response.status_code, response.json()["detail"]) == (401, message)
 
 
-def test_a_throttled_request_says_when_to_try_again(
+def test_a_throttled_response_contains_the_time_to_wait(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "1/hour")
@@ -177,6 +185,9 @@ def test_a_throttled_request_says_when_to_try_again(
         "detail": f"Muitas requisições. Tente novamente em {seconds} segundos.",
         "code": "throttled",
     }
+    english = api.post(LOGIN, body, headers={"Accept-Language": "en"})
+    seconds = english.headers["Retry-After"]
+    assert english.json()["detail"] == f"Too many requests. Try again in {seconds} seconds."
 
 
 @pytest.mark.parametrize("phone", ["123", "+55 11 1", "phone"])

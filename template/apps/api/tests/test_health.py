@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.db.utils import OperationalError
@@ -22,23 +24,27 @@ def test_readiness_lists_its_checks(api: APIClient) -> None:
 
 @pytest.mark.django_db
 def test_readiness_is_503_without_a_database(
-    api: APIClient, monkeypatch: pytest.MonkeyPatch
+    api: APIClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    error = OperationalError("secret detail")
+
     def fail() -> None:
-        raise OperationalError("secret detail")
+        raise error
 
     monkeypatch.setattr(connection, "cursor", fail)
     response = api.get("/api/v1/health/ready/")
     assert response.status_code == 503
     assert response.json()["status"] == "unavailable"
     assert response.json()["checks"]["database"] == "unavailable"
+    logged: Any = [each.msg for each in caplog.records if each.name == "common.drf.health"]
+    assert [(each["event"], each["error"]) for each in logged] == [("database_unavailable", error)]
 
 
 def check_nothing_else() -> State:
-    raise AssertionError("No check must run after one that failed.")
+    raise AssertionError("A check ran after one that had failed.")
 
 
-def test_readiness_ends_with_the_first_check_that_fails(
+def test_readiness_stops_at_the_first_check_that_fails(
     api: APIClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

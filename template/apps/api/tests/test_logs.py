@@ -7,21 +7,25 @@ import logging.config
 import smtplib
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory
 from rest_framework.test import APIClient
 from structlog import get_logger
 
 from api_core.env import BASE_DIR
 from api_core.logs import logging_config
+from api_core.request_log import RequestLogMiddleware
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import confirm_email_token, issue_jwt
-from common.tracebacks import describe_error
+from apps.user.tests.factories import make_token, make_user
+from apps.user.tokens import confirm_email_token
+from common.tracebacks import describe_error, format_traceback
 
 EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
 
@@ -29,7 +33,9 @@ SELF = Path(__file__)
 
 
 class WebServiceError(Exception):
-    response: ClassVar[dict[str, Any]] = {"Error": {"Code": "AccessDenied", "Message": "a secret"}}
+    def __init__(self, response: dict[str, Any]) -> None:
+        super().__init__("a secret")
+        self.response = response
 
 
 type Lines = Callable[[], list[dict[str, Any]]]
@@ -76,6 +82,9 @@ def test_a_database_error_is_described_without_the_row(db: None, lines: Lines) -
         User.objects.create(email=EMAIL)
     get_logger().warning("not_stored", error=raised.value)
     logging.getLogger("library").error("Not stored: %s", raised.value)
+    cause = raised.value.__cause__
+    assert cause is not None
+    assert lines()[0]["error"] == f"django.db.utils.IntegrityError: {describe_error(cause)}"
     assert "unique" in lines()[0]["error"].lower()
     assert "unique" in lines()[1]["event"].lower()
     assert EMAIL not in json.dumps(lines())
@@ -86,7 +95,13 @@ def test_a_database_error_is_described_without_the_row(db: None, lines: Lines) -
     [
         (ValueError("a secret"), "ValueError"),
         (KeyError("a secret"), "KeyError"),
-        (WebServiceError("a secret"), f"{__name__}.WebServiceError: AccessDenied"),
+        (
+            WebServiceError({"Error": {"Code": "AccessDenied", "Message": "a secret"}}),
+            f"{__name__}.WebServiceError: AccessDenied",
+        ),
+        (WebServiceError({"Error": {}}), f"{__name__}.WebServiceError"),
+        (WebServiceError({}), f"{__name__}.WebServiceError"),
+        (DatabaseError("Not saved."), "django.db.utils.DatabaseError: Not saved."),
         (
             ConnectionRefusedError(111, "Connection refused"),
             "ConnectionRefusedError: Connection refused",
@@ -100,8 +115,29 @@ def test_only_a_message_without_data_is_logged(error: Exception, description: st
     assert describe_error(error) == description
 
 
-def test_exceptions_are_given_to_the_log_as_they_are() -> None:
-    """As text, what is safe of them could not be told from the rest."""
+@pytest.mark.parametrize("cause", ["given", "implicit", "none"])
+def test_a_traceback_begins_with_the_cause(cause: str) -> None:
+    def fail() -> None:
+        try:
+            int("a secret")
+        except ValueError as error:
+            if cause == "given":
+                raise RuntimeError("a secret") from error
+            if cause == "none":
+                raise RuntimeError("a secret") from None
+            raise RuntimeError("a secret")  # noqa: B904 - without a cause
+
+    with pytest.raises(RuntimeError) as raised:
+        fail()
+    *causes, last = format_traceback(raised.value).split(
+        "\nDuring handling of the above exception:\n\n"
+    )
+    assert [text.splitlines()[-1] for text in causes] == ([] if cause == "none" else ["ValueError"])
+    assert last == "".join(traceback.format_tb(raised.tb)) + "RuntimeError"
+
+
+def test_exceptions_are_logged_as_objects() -> None:
+    """The log cannot remove data from an exception that is already text."""
     sources = [file for name in ("apps", "common") for file in (BASE_DIR / name).rglob("*.py")]
     assert not [file for file in sources if "error=str(error)" in file.read_text() and file != SELF]
 
@@ -109,7 +145,7 @@ def test_exceptions_are_given_to_the_log_as_they_are() -> None:
 def test_what_looks_like_a_secret_is_redacted(lines: Lines, user: User) -> None:
     secrets = [
         "https://app:hunter2@queue.example.com/",
-        issue_jwt(user).token,
+        make_token(user),
         confirm_email_token.issue(user).token,
         EMAIL,
         "joão@exämple.com",
@@ -173,3 +209,33 @@ def test_logging_a_request_with_a_session_cookie_takes_no_query(
     api.cookies["sessionid"] = "abcdefghijklmnopqrstuvwxyz012345"
     assert api.get("/api/v1/health/").status_code == 200
     assert [line["event"] for line in lines()] == ["request_finished"]
+
+
+def test_an_interrupted_stream_is_logged_with_the_id_of_its_request(
+    rf: RequestFactory, lines: Lines
+) -> None:
+    def content() -> Iterator[bytes]:
+        yield b"first"
+        raise RuntimeError(PASSWORD)
+
+    middleware = RequestLogMiddleware(lambda _request: StreamingHttpResponse(content()))
+    response = middleware(rf.get("/stream/"))
+    assert isinstance(response, StreamingHttpResponse)
+    with pytest.raises(RuntimeError):
+        list(response)
+    finished, failed = lines()
+    assert (finished["event"], failed["event"]) == ("request_finished", "streaming_failed")
+    assert failed["request_id"] == finished["request_id"]
+    assert failed["exception"].endswith("\nRuntimeError")
+
+
+@pytest.mark.parametrize(("code", "level"), [(200, "info"), (404, "warning"), (503, "error")])
+def test_the_status_sets_the_level_of_a_request(
+    rf: RequestFactory, lines: Lines, code: int, level: str
+) -> None:
+    middleware = RequestLogMiddleware(lambda _request: HttpResponse(status=code))
+    for _request in range(2):
+        middleware(rf.get("/a/?b=c"))
+    first, second = lines()
+    assert (first["level"], first["code"], first["request"]) == (level, code, "GET /a/?b=c")
+    assert first["request_id"] != second["request_id"]

@@ -145,5 +145,5 @@ def test_weak_values_prevent_the_start() -> None:
     ran = in_production(code, **weak)
     assert ran.returncode == 1
     refused = set(re.findall(r"^  (\w+):", ran.stderr, flags=re.MULTILINE))
-    # The port itself is valid: it is the login that needs TLS.
+    # The port is valid, but the login needs TLS.
     assert refused == set(weak) - {"EMAIL_PORT"}

@@ -16,14 +16,14 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from api_core.wsgi import application
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 api_schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
 
 
 @pytest.fixture
 def open_connection(db: None) -> Iterator[None]:
-    """Keep requests from closing the connection of the test's transaction, as Django's client does."""
+    """Keep the connection of the test's transaction open, as Django's client does."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -33,7 +33,7 @@ def open_connection(db: None) -> Iterator[None]:
 
 @api_schema.parametrize()
 @settings(
-    # About 500 calls with boundary values, the same in every run, and no random ones.
+    # About 500 calls with boundary values, which are the same in every run.
     phases=[Phase.explicit],
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -43,7 +43,7 @@ def test_responses_match_the_schema(
 ) -> None:
     monkeypatch.setattr("apps.user.api.auth.AuthView.throttle_classes", [])
     case.call_and_validate(
-        headers={"Authorization": f"Bearer {issue_jwt(user).token}"},
+        headers={"Authorization": f"Bearer {make_token(user)}"},
         excluded_checks=[
             # Valid values can still be refused: an unknown token, an address in use, a weak
             # password.

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.db import transaction
 from django.tasks import task
@@ -30,6 +31,11 @@ def test_a_task_runs_in_this_process_after_the_commit(transactional_db: None) ->
         remember.enqueue("now")
         assert ran == []
     assert ran == ["now"]
+
+
+def test_a_task_of_async_code_runs_too(transactional_db: None) -> None:
+    async_to_sync(remember.aenqueue)("soon")
+    assert ran == ["soon"]
 
 
 def test_a_task_of_a_transaction_that_is_rolled_back_does_not_run(transactional_db: None) -> None:

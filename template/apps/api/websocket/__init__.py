@@ -1,4 +1,4 @@
-"""What every WebSocket of this service goes through, whatever it is for.
+"""Authentication and limits of all WebSockets.
 
-``middleware`` says whose it is, ``consumer`` keeps it within its limits for as long as it is open.
+``middleware`` authenticates a handshake. ``consumer`` enforces limits while a connection is open.
 """

@@ -21,7 +21,7 @@ PING_TIMEOUT = 2.0
 async def run_id(layer: Any) -> str:
     """Return the id of the Redis server, which changes when it restarts; "" for a layer in memory.
 
-    A restart loses the groups of the layer, and no consumer is told. Raises ``RedisError``.
+    A restart loses the groups of the layer, and no consumer gets an error. Raises ``RedisError``.
     https://redis.io/docs/latest/commands/info/
     """
     if not isinstance(layer, RedisChannelLayer):

@@ -11,7 +11,7 @@ from apps.communication.models import EmailTemplate
 
 @pytest.fixture
 def greeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A kind of e-mail. What the returned dictionary holds replaces or breaks its values."""
+    """A kind of e-mail. The returned dictionary overrides its values."""
     answers: dict[str, Any] = {}
     monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
 
@@ -42,7 +42,7 @@ def greeting_text(greeting: dict[str, Any], db: None) -> EmailTemplate:
 
 class Clock:
     def __init__(self) -> None:
-        # A little ahead, for the default of Email.next_attempt_at still asks the real one.
+        # A little ahead, because the default of Email.next_attempt_at uses the real time.
         self.now = timezone.now() + timedelta(minutes=1)
 
     def advance(self, **units: float) -> None:
@@ -51,7 +51,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time, which moves when told to."""
+    """A clock that the test moves."""
     clock = Clock()
     monkeypatch.setattr(timezone, "now", lambda: clock.now)
     return clock

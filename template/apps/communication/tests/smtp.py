@@ -1,4 +1,4 @@
-"""A mail server for tests, on a socket of its own, that can be told to misbehave."""
+"""A mail server for tests that can refuse e-mails and close connections."""
 
 import socketserver
 import threading

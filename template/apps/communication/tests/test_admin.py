@@ -34,7 +34,7 @@ TEXT = {
 
 
 def staff_client(*permissions: str) -> Client:
-    """Return the client of a member of staff who may do this in this app."""
+    """Return a client of a staff user with this permission in this app."""
     user = make_user(is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client = Client()
@@ -62,7 +62,7 @@ def preview_url(template: EmailTemplate) -> str:
     return reverse("admin:communication_emailtemplate_preview", args=[template.pk])
 
 
-# The package's holes
+# The package's vulnerabilities
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -153,6 +153,7 @@ def test_a_new_template_starts_with_the_built_in_text(editor: Client) -> None:
     chooser = editor.get(ADD).content.decode()
     url = f"{ADD}?kind=reset_password&amp;language=pt-br"
     assert f'href="{url}"' in chooser
+    assert "csrfmiddlewaretoken" in chooser, "the form to log out needs it"
     page = unescape(editor.get(unescape(url)).content.decode())
     assert f'value="{shipped.subject}"' in page
     assert shipped.html in page
@@ -238,7 +239,7 @@ def test_the_kind_and_language_of_a_template_cannot_be_changed(
 
 
 def sandboxed(page: str) -> str:
-    """Return what the preview's frame shows."""
+    """Return the content of the preview's frame."""
     match = re.search(r'<iframe[^>]* sandbox srcdoc="([^"]*)"', page)
     assert match
     return unescape(match[1])

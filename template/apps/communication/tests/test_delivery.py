@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import parseaddr
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.tasks import TaskResultStatus, task_backends
 from django.utils import timezone, translation
@@ -21,7 +22,7 @@ from django_tasks_db.models import DBTaskResult
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from api_core.mailers import named_sender
-from apps.communication import tasks
+from apps.communication import kinds, tasks
 from apps.communication.emails import email_kind
 from apps.communication.kinds import UnknownEmailKindError
 from apps.communication.models import Email, EmailTemplate
@@ -229,7 +230,7 @@ def test_the_command_prints_the_number_of_emails(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "1 sent\nnothing due\n"
 
 
-# Failing and trying again
+# Failures and retries
 
 
 def test_no_email_is_lost_in_an_outage_of_two_days(
@@ -455,7 +456,7 @@ def test_no_transaction_is_open_during_smtp(
     monkeypatch.setattr(
         EmailBackend, "send_messages", lambda *args: seen.append(connection.in_atomic_block)
     )
-    queue()  # Sent at once: there is no transaction to wait for.
+    queue()  # Sent immediately, because there is no transaction.
     assert seen == [False]
 
 
@@ -489,7 +490,7 @@ def test_many_workers_send_each_email_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(Email.objects.values_list("state", "attempts")) == {(State.SENT, 1)}
 
 
-# Again
+# Sending again
 
 
 def test_a_failed_email_can_be_sent_again(mailoutbox: Sequence[EmailMessage]) -> None:
@@ -548,3 +549,56 @@ def test_an_email_that_cannot_be_rendered_is_retried(greeting: dict[str, Any]) -
     greeting["0"] = lambda: int("")
     queue()
     assert send_due_emails.call() == {State.QUEUED: 1}
+
+
+# Pruning
+
+
+def test_old_emails_are_deleted_unless_they_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    now = timezone.now()
+    for number, (state, days) in enumerate(
+        [
+            (State.SENT, 91),
+            (State.SKIPPED, 91),
+            (State.FAILED, 91),
+            (State.QUEUED, 91),
+            (State.SENDING, 91),
+            (State.SENT, 89),
+        ]
+    ):
+        queue(number, state=state, created_at=now - timedelta(days=days))
+    call_command("prune_emails")
+    assert capsys.readouterr().out == "3 deleted\n"
+    assert {email.to[0] for email in Email.objects.all()} == {"3", "4", "5"}
+    with pytest.raises(CommandError, match="--days is 0 or more"):
+        call_command("prune_emails", days=-1)
+
+
+def test_an_email_that_is_not_logged_is_deleted_once_it_is_sent(
+    mailoutbox: Sequence[EmailMessage], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = replace(kinds.get_kind("greeting"), is_logged=False)
+    monkeypatch.setitem(kinds._kinds, "greeting", kind)
+    email = queue()
+    mailers, settings.MAILERS = settings.MAILERS, DOWN
+    send_due_emails.call()
+    assert state_of(email) == State.QUEUED
+    settings.MAILERS = mailers
+    requeue_emails(Email.objects.all())
+    send_due_emails.call()
+    assert len(mailoutbox) == 1
+    assert not Email.objects.exists()
+
+
+def test_the_terminal_shows_an_email_as_people_read_it(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = "apps.communication.terminal.EmailBackend"
+    settings.MAILERS = {"default": {"BACKEND": backend}}
+    email = queue()
+    send_due_emails.call()
+    assert state_of(email) == State.SENT
+    printed = capsys.readouterr().out
+    for line in (f"From: {settings.DEFAULT_FROM_EMAIL}", "To: 0@example.com", "Subject: Hello Ana"):
+        assert f"\n{line}\n" in printed
+    assert "Look: <https://e.com/x>\n" in printed

@@ -68,6 +68,7 @@ def test_the_markup_of_emails_is_kept() -> None:
         "font-size:.1em",
         "font-size:1%",
         "font-size:smaller",
+        "font-size:1\u0662px",
         "font:0/0 a",
         "line-height:0",
         "width:0",
@@ -133,6 +134,13 @@ def test_other_styles_are_kept(style: str) -> None:
         ("#767676", "rgb(255,255,255)", True),
         ("#000", "#fff", True),
         ("#123456", "#123456", False),
+        ("#fff", "#4877b1", True),  # 4.62
+        ("#fff", "#c22aeb", False),  # 4.35
+        ("#fff", "#773", True),  # 4.70
+        ("#000", "#757575", True),  # 4.56
+        ("#0a0a0a", "#797979", True),  # 4.55
+        ("#0a0a0a", "#787878", False),  # 4.48
+        ("#777777", "rgb(999,999,999)", False),  # as #fff
     ],
 )
 def test_the_contrast_of_a_link_is_measured(text: str, background: str, stays: bool) -> None:
@@ -158,7 +166,7 @@ def test_a_placeholder_as_the_url_of_a_link_is_normalised(written: str) -> None:
 
 
 def test_many_spaces_do_not_cause_backtracking() -> None:
-    # Where two alternatives matched the same space, this would take until the end of the world.
+    # If two alternatives matched the same space, this would never end.
     html = "{{" + "\xa0" * 100 + "!"
     assert sanitise_html(html).startswith("{{")
 

@@ -131,6 +131,10 @@ def test_an_email_names_the_service_first(settings: Settings) -> None:
     assert body.index("Cats &amp; Dogs") < body.index("<p>Hello</p>")
 
 
+def test_a_subject_is_cut_to_the_length_of_its_column() -> None:
+    assert len(fill_subject("{{ name }}", {"name": "a" * 300})) == 255
+
+
 def test_an_email_ends_with_a_footer_in_its_language(settings: Settings) -> None:
     settings.URL_BASE = "https://api.example.com"
     email = render_text(Text("Hi", "<p>Hello</p>"), "en", VALUES)
@@ -183,7 +187,7 @@ def test_a_missing_value_raises_an_error() -> None:
         fill_html("<p>{{ name }}</p>", {})
 
 
-# What administrators write
+# Texts of administrators
 
 
 @pytest.mark.parametrize(
@@ -287,7 +291,7 @@ def test_a_link_placeholder_can_be_a_whole_url_or_text(html: str) -> None:
 
 
 def test_a_link_in_the_subject_is_rejected() -> None:
-    """The log of e-mails keeps the subject."""
+    """The delivery log contains the subject."""
     errors = find_errors(KIND, "{{ page_url }}", LINK)
     assert [error.code for error in errors["subject"]] == ["link_in_subject"]
 
@@ -301,7 +305,7 @@ def test_a_stored_template_is_sanitised_on_saving_and_rendering(db: None) -> Non
         kind="reset_password", language="en", subject="x", html="<p>a<script>alert(1)</script></p>"
     )
     assert template.html == "<p>a</p>"
-    # As a fixture or another program would have stored it:
+    # As stored by a fixture or another program:
     EmailTemplate.objects.update(html='<a href="{{ reset_url }}" onclick="alert(1)">x</a>')
     kind = get_kind("reset_password")
     assert "onclick" not in render_email(kind, "en", kind.placeholders).html

@@ -1,4 +1,4 @@
-"""The same over a socket, with Django's own SMTP backend."""
+"""Delivery over a socket, with Django's SMTP backend."""
 
 from collections.abc import Iterator
 

@@ -47,7 +47,7 @@ class ProducerMsg:
         sent: not JSON, more than 1 MiB, or another command than put and delete.
         """
         event = self._checked()
-        event.save(force_insert=True)
+        event.save()
         connection = connections[router.db_for_write(EventSync)]
         send_after_commit(event.pk)
         if not connection.in_atomic_block:

@@ -6,16 +6,18 @@ from collections import deque
 from django.conf import settings
 from django.db import transaction
 
+from apps.event_sync.outage import Outage
 from apps.event_sync.outgoing import outbox
 from apps.event_sync.outgoing.messages import MAX_BATCH, build_message, pack
-from apps.event_sync.outgoing.outage import Outage
-from apps.event_sync.outgoing.retry import WEB_PAUSE, results_of
 from apps.event_sync.outgoing.sending import send_batch
 from common.sqs.sqs_sync import is_fifo, sqs_client
 
 # Seconds that a web request waits for SQS at most.
 CONNECT_TIMEOUT = 1
 READ_TIMEOUT = 2
+
+# After a failed request, seconds during which web requests leave their events to the relay.
+PAUSE = 30
 
 
 class _Thread(threading.local):
@@ -29,7 +31,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-outage = Outage("sqs")
+outage = Outage("sqs", first=PAUSE, longest=PAUSE)
 
 
 def send_after_commit(event_id: int) -> None:
@@ -51,19 +53,15 @@ def _send_stored() -> None:
     if not (event_ids and queue_url and settings.EVENT_SYNC_SEND_AT_COMMIT) or outage.remaining():
         return
     in_order = is_fifo(queue_url)
-    claimed = outbox.claim(MAX_BATCH, in_order=in_order, only=event_ids)
-    batch = next(pack(map(build_message, claimed)), [])
-    # Both are in the order of the ids: what did not fit into one request is at the end.
-    events, left = claimed[: len(batch)], claimed[len(batch) :]
-    outbox.release(left)
-    if not batch:
+    events = outbox.claim(MAX_BATCH, in_order=in_order, only=event_ids)
+    if not events:
         return
+    # Both are in the order of the ids: what does not fit into one request is at the end.
+    batch = next(pack(map(build_message, events)))
     client = sqs_client(queue_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
     answer = send_batch(client, queue_url, batch)
     if answer.outage:
-        outage.begin(answer.outage, first=WEB_PAUSE, longest=WEB_PAUSE)
+        outage.begin(answer.outage)
     else:
         outage.end()
-    sent, failed = results_of(events, answer)
-    outbox.record_sent(sent, in_order=in_order)
-    outbox.record_failed(failed)
+    outbox.record(events, answer, in_order=in_order)

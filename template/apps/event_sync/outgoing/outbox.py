@@ -12,19 +12,25 @@ expire. All times are those of the database's clock.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, OuterRef, QuerySet, Subquery, Value
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Concat, Now
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Now
+from structlog import get_logger
 
 from apps.event_sync.models import EventSync
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import MAX_BATCH
+from apps.event_sync.outgoing.retry import after_failure
+
+logger = get_logger(__name__)
+
+State = EventSync.State
 
 # Seconds that a claim lasts: several times the time-out of a request.
 LEASE = 60
@@ -33,50 +39,20 @@ LEASE = 60
 # it is sent; this is for a row that was deleted by hand.
 BLOCKED = 3600
 
-
 # SQL, because an UPDATE with a CASE of the ORM takes 15 times as long to build.
 # It does not begin with WITH: drivers may count no rows then.
 _RECORD_SENT = """
 UPDATE event_sync_eventsync
-SET state = 'sent', sent = CURRENT_TIMESTAMP, message_id = accepted.column3,
+SET state = 'sent', sent = CURRENT_TIMESTAMP, message_id = accepted.column2,
     lease = '', next_attempt_at = NULL, last_error = ''
 FROM (VALUES {values}) AS accepted
-WHERE id = accepted.column1 AND lease = accepted.column2
+WHERE id = accepted.column1 AND lease = %s
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """SQS accepted the event."""
-
-    event_id: int
-    lease: str
-    message_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """SQS did not accept the event: it is dead, or waits for a number of seconds."""
-
-    event_id: int
-    lease: str
-    dead: bool
-    attempts: int
-    wait: float
-    message_id: str
-    """The id of a message that SQS accepted out of turn, so that the event must be sent again."""
-    error: str
-    remark: str
 
 
 def outbox_connection() -> BaseDatabaseWrapper:
     """Return this thread's connection to the database that holds the events."""
     return connections[router.db_for_write(EventSync)]
-
-
-def atomic() -> transaction.Atomic:
-    """Return a transaction in the database of the events."""
-    return transaction.atomic(using=outbox_connection().alias)
 
 
 def claim(
@@ -95,16 +71,16 @@ def claim(
         due = due.filter(pk__in=only)
     due = due.order_by("next_attempt_at", "pk").select_for_update(skip_locked=True)[:limit]
     lease = uuid.uuid4().hex
-    with atomic():
+    with _atomic():
         events = list(_events().filter(pk__in=_take_in_order(due)) if in_order else due)
         _events().filter(pk__in=[event.pk for event in events]).update(
-            state=EventSync.State.SENDING,
+            state=State.SENDING,
             blocked=False,
             lease=lease,
             next_attempt_at=Now() + timedelta(seconds=LEASE),
         )
     for event in events:
-        event.state, event.lease = EventSync.State.SENDING, lease
+        event.state, event.lease = State.SENDING, lease
     return sorted(events, key=lambda event: event.pk)
 
 
@@ -113,91 +89,60 @@ def is_anything_due() -> bool:
     return _due().exists()
 
 
-def unblock(obj_keys: Iterable[str]) -> None:
-    """Make the first events of these objects due, after an earlier one was sent or deleted."""
-    unsent = _events().filter(sent__isnull=True).order_by("pk")
-    first = [
-        pk
-        for key in obj_keys
-        for pk in unsent.filter(obj_key=key).values_list("pk", flat=True)[:MAX_BATCH]
-    ]
-    # Due since they were created, so that they are sent before what was stored after them.
-    _events().filter(pk__in=first, blocked=True).update(blocked=False, next_attempt_at=F("created"))
+def record(events: Sequence[EventSync], answer: Answer, *, in_order: bool) -> Counter[str]:
+    """Record what became of the events of one claim, and return the numbers of results.
 
-
-def record_sent(events: Sequence[Sent], *, in_order: bool = False) -> int:
-    """Mark events as sent, and return how many of them were still held.
-
-    ``in_order`` makes the next events of their objects due, in the same transaction: no event may
-    stay blocked by one that has been sent.
+    Events that the answer does not mention were not sent, and are due again. ``in_order`` makes the
+    next events of the objects due, in the same transaction: no event may stay blocked by one that
+    has been sent.
     """
-    if not events:
-        return 0
-    values = ", ".join(["(CAST(%s AS bigint), %s, %s)"] * len(events))
-    parameters = [
-        value for event in events for value in (event.event_id, event.lease, event.message_id)
-    ]
-    with atomic() if in_order else nullcontext():
-        with outbox_connection().cursor() as cursor:
-            cursor.execute(_RECORD_SENT.format(values=values), parameters)
-            recorded: int = cursor.rowcount
-        if in_order:
-            _unblock_next([event.event_id for event in events])
-    return recorded
-
-
-def record_failed(events: Sequence[Failed]) -> int:
-    """Record why events were not sent, and return how many of them were still held."""
-    return sum(
-        _held(event.lease, [event.event_id]).update(
-            state=EventSync.State.DEAD if event.dead else EventSync.State.PENDING,
-            attempts=event.attempts,
-            lease="",
-            message_id=event.message_id,
-            next_attempt_at=None if event.dead else _in(event.wait),
-            last_error=event.error,
-            log=Concat("log", Value(event.remark)),
-        )
-        for event in events
-    )
-
-
-def release(events: Iterable[EventSync]) -> None:
-    """Make claimed events due again that no one has tried to send."""
-    by_lease: dict[str, list[int]] = {}
+    sent, failed, unsent = [], [], []
     for event in events:
-        by_lease.setdefault(event.lease, []).append(event.pk)
-    for lease, event_ids in by_lease.items():
-        _held(lease, event_ids).update(
-            state=EventSync.State.PENDING, lease="", next_attempt_at=Now()
-        )
+        if event.pk in answer.accepted:
+            sent.append(event)
+        elif event.pk in answer.refused or event.pk in answer.unknown:
+            failed.append(event)
+        else:
+            unsent.append(event)
+    counts: Counter[str] = Counter()
+    # A single statement needs no transaction.
+    with _atomic() if in_order or failed or unsent else nullcontext():
+        if sent:
+            counts["sent"] = _record_sent(sent, answer)
+            if in_order:
+                _unblock_next(sent)
+        for event in failed:
+            values = after_failure(event, answer)
+            recorded = _record_unsent([event], values)
+            counts["failed"] += recorded
+            if recorded and values["state"] == State.DEAD:
+                counts["dead"] += 1
+                logger.error("event_sync_dead", event_id=event.pk, error=values["last_error"])
+        if unsent:
+            _record_unsent(unsent, {"state": State.PENDING, "next_attempt_at": Now()})
+    lost = len(sent) + len(failed) - counts["sent"] - counts["failed"]
+    if lost:
+        # Another relay has claimed them since, and sends them again.
+        counts["lease_lost"] = lost
+        logger.warning("event_sync_lease_lost", events=lost)
+    return counts
 
 
 def unblock_all() -> None:
-    """Make every blocked event due. The next claim blocks again those that have to wait.
-
-    Older releases did not unblock events, and a queue may be replaced by one that is not FIFO.
-    """
-    _events().filter(blocked=True, sent__isnull=True).update(
-        blocked=False, next_attempt_at=F("created")
-    )
+    """Make every blocked event due. The next claim blocks again those that have to wait."""
+    _unblock(_events())
 
 
 def requeue(events: QuerySet[EventSync]) -> int:
     """Make events due at once, with all attempts, and return their number. Skip those in flight."""
-    return events.exclude(state=EventSync.State.SENDING).update(
-        state=EventSync.State.PENDING,
-        attempts=0,
-        lease="",
-        sent=None,
-        blocked=False,
-        next_attempt_at=Now(),
+    return events.exclude(state=State.SENDING).update(
+        state=State.PENDING, attempts=0, sent=None, next_attempt_at=Now()
     )
 
 
 def prune(*, days: float, batch: int = 1000) -> int:
     """Delete events that were sent ``days`` ago, in batches, and return their number."""
-    old = _events().filter(state=EventSync.State.SENT, sent__lt=Now() - timedelta(days=days))
+    old = _events().filter(state=State.SENT, sent__lt=Now() - timedelta(days=days))
     deleted = 0
     while ids := list(old.order_by("sent").values_list("pk", flat=True)[:batch]):
         deleted += old.filter(pk__in=ids).delete()[0]
@@ -208,20 +153,14 @@ def _events() -> QuerySet[EventSync]:
     return EventSync.objects.using(outbox_connection().alias)
 
 
-def _in(seconds: float) -> Combinable:
-    # Not Now() plus zero: where times are stored as text, that may be later than Now().
-    return Now() + timedelta(seconds=seconds) if seconds else Now()
-
-
-def _held(lease: str, event_ids: Sequence[int]) -> QuerySet[EventSync]:
-    """Return those of the events that no one else has claimed since."""
-    return _events().filter(lease=lease, pk__in=event_ids)
+def _atomic() -> transaction.Atomic:
+    return transaction.atomic(using=outbox_connection().alias)
 
 
 def _due() -> QuerySet[EventSync]:
     # exclude(), not filter(state__in=…): without statistics, a database may take the latter for a
     # rare case, and read the whole table instead of the first rows of the index.
-    done = [EventSync.State.SENT, EventSync.State.DEAD]
+    done = [State.SENT, State.DEAD]
     return _events().exclude(state__in=done).filter(next_attempt_at__lte=Now())
 
 
@@ -258,16 +197,48 @@ def _block(previous: dict[int, int], *, locked: set[int]) -> None:
     others = _events().filter(pk__in=set(previous.values()) - locked, sent__isnull=True)
     locked = locked.union(others.select_for_update(skip_locked=True).values_list("pk", flat=True))
     _events().filter(pk__in=[pk for pk, before in previous.items() if before in locked]).update(
-        state=EventSync.State.PENDING,
+        state=State.PENDING,
         blocked=True,
         lease="",
         next_attempt_at=Now() + timedelta(seconds=BLOCKED),
     )
 
 
-def _unblock_next(sent_ids: Sequence[int]) -> None:
+def _record_sent(events: Sequence[EventSync], answer: Answer) -> int:
+    """Mark events as sent, and return how many of them were still held."""
+    values = ", ".join(["(CAST(%s AS bigint), %s)"] * len(events))
+    parameters: list[Any] = []
+    for event in events:
+        parameters += event.pk, answer.accepted[event.pk]
+    with outbox_connection().cursor() as cursor:
+        cursor.execute(_RECORD_SENT.format(values=values), [*parameters, events[0].lease])
+        recorded: int = cursor.rowcount
+    return recorded
+
+
+def _record_unsent(events: Sequence[EventSync], values: dict[str, Any]) -> int:
+    """End the claim of events that were not sent, and return how many were still held."""
+    held = _events().filter(lease=events[0].lease, pk__in=[event.pk for event in events])
+    return held.update(lease="", **values)
+
+
+def _unblock_next(sent: Sequence[EventSync]) -> None:
     """Unblock the next events of the objects of these events."""
-    unsent = EventSync.objects.filter(obj_key=OuterRef("obj_key"), sent__isnull=True)
-    next_is_blocked = Subquery(unsent.order_by("pk").values("blocked")[:1])
-    rows = _events().filter(pk__in=sent_ids).order_by().values_list("obj_key", next_is_blocked)
-    unblock({obj_key for obj_key, is_blocked in rows if is_blocked})
+    unsent = _events().filter(sent__isnull=True).order_by("pk")
+    is_blocked = Subquery(unsent.filter(obj_key=OuterRef("obj_key")).values("blocked")[:1])
+    rows = _events().filter(pk__in=[event.pk for event in sent]).order_by()
+    keys = {key for key, blocked in rows.values_list("obj_key", is_blocked) if blocked}
+    following = [
+        pk
+        for key in keys
+        for pk in unsent.filter(obj_key=key).values_list("pk", flat=True)[:MAX_BATCH]
+    ]
+    if following:
+        _unblock(_events().filter(pk__in=following))
+
+
+def _unblock(events: QuerySet[EventSync]) -> None:
+    # Due since they were created, so that they are sent before what was stored after them.
+    events.filter(blocked=True, sent__isnull=True).update(
+        blocked=False, next_attempt_at=F("created")
+    )

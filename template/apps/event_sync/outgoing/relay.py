@@ -1,22 +1,23 @@
 """The relay: send events as they become due.
 
-One thread uses the database: it claims events, submits them in batches, and records the results.
-The others only send requests to SQS. No transaction is open meanwhile.
+It works in rounds: claim events, send them in several requests at a time, and record the results.
+Only this thread uses the database, and no transaction is open while the requests are sent.
 """
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import Error as DatabaseError
 from structlog import get_logger
 
 from apps.event_sync.models import EventSync
+from apps.event_sync.outage import Outage
 from apps.event_sync.outgoing import outbox
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import (
     MAX_BATCH,
     Message,
@@ -24,12 +25,9 @@ from apps.event_sync.outgoing.messages import (
     pack,
     pack_in_order,
 )
-from apps.event_sync.outgoing.outage import Outage
-from apps.event_sync.outgoing.outbox import Failed, Sent
-from apps.event_sync.outgoing.retry import FIRST_PAUSE, LONGEST_PAUSE, results_of
-from apps.event_sync.outgoing.sending import Answer, send_batch
-from apps.event_sync.stopping import Stop, Stopped
+from apps.event_sync.outgoing.sending import send_batch
 from common.sqs.sqs_sync import is_fifo, sqs_client
+from common.stopping import Stop
 from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
@@ -46,28 +44,11 @@ CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 5
 FRESH = outbox.LEASE - 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 
-# Seconds to wait for a response before the next look at the database.
-SLICE = 0.25
-
-# Results are recorded together: after so many seconds, or as soon as there are so many.
-RECORD_AFTER = 0.2
-RECORD_AT = 100
-
 # Seconds between two claims that return nothing although something is due.
 RETRY_AFTER = 0.05
 
 # Batches that are claimed for each thread.
-RESERVE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    events: Sequence[EventSync]
-    messages: Sequence[Message]
-    claimed_at: float
-
-    def is_fresh(self) -> bool:
-        return time.monotonic() - self.claimed_at < FRESH
+BATCHES = 8
 
 
 class Relay:
@@ -88,160 +69,74 @@ class Relay:
             queue_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT
         )
         self._in_order = is_fifo(queue_url)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="event-sync")
-        self._ready: deque[_Batch] = deque()
-        self._in_flight: dict[Future[Answer], _Batch] = {}
-        self._sent: list[Sent] = []
-        self._failed: list[Failed] = []
-        self._recorded_at = time.monotonic()
+        self._fresh_until = 0.0
+        # The results that the database has not accepted yet.
+        self._events: list[EventSync] = []
+        self._answer = Answer()
         self.outage = Outage("sqs")
         self._database_outage = Outage("database")
         self.counts: Counter[str] = Counter()
 
     def run(self, *, until_empty: bool = False) -> None:
         """Send events until the process is to stop; or until nothing is due or SQS is down."""
-        try:
-            with suppress(Stopped):
-                if until_empty:
-                    while not (self._stop.requested or self.outage) and self._step():
-                        pass
-                else:
-                    self._run_until_stopped()
-            with suppress(Stopped):
-                self._finish()
-        finally:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="event-sync") as executor:
+            while not self._stop.requested:
+                try:
+                    busy = self.send_due(executor)
+                except DatabaseError as error:
+                    if until_empty:
+                        raise
+                    self._await_database(error)
+                    continue
+                self._database_outage.end()
+                if until_empty and (self.outage or not busy):
+                    break
+                if not busy:
+                    self._stop.sleep(self.outage.remaining() or POLL_INTERVAL)
 
-    def _run_until_stopped(self) -> None:
-        started = False
-        while not self._stop.requested:
-            try:
-                if not started:
-                    outbox.unblock_all()
-                    started = True
-                busy = self._step()
-            except DatabaseError as error:
-                self._database_outage.begin(
-                    describe_error(error), first=FIRST_PAUSE, longest=LONGEST_PAUSE
-                )
-                with suppress(DatabaseError):
-                    outbox.outbox_connection().close()
-                self._stop.sleep(self._database_outage.remaining())
-                continue
-            self._database_outage.end()
-            if not busy:
-                self._stop.sleep(self.outage.remaining() if self.outage else POLL_INTERVAL)
-
-    def _step(self) -> bool:
-        """Do what can be done now, and return whether there was anything."""
-        if self.outage.remaining():
-            self._release_unsent()
-        claimed = self._claim()
-        self._submit()
-        # Before the results are recorded: they may make the next events of an object due.
-        busy = claimed or any((self._ready, self._in_flight, self._sent, self._failed))
-        self._collect(SLICE)
-        self._record_in_time()
-        return busy
-
-    def _claim(self) -> bool:
-        """Hold some batches in reserve; after an outage, try with a single one."""
+    def send_due(self, executor: ThreadPoolExecutor) -> bool:
+        """Send one round of due events, and return whether there may be more."""
+        self._record()
         if self.outage.remaining():
             return False
-        reserve = 1 if self.outage else RESERVE * self._threads
-        held = len(self._ready) + len(self._in_flight)
-        if held >= reserve or (held > self._threads and reserve > 1):
-            return False
-        now = time.monotonic()
-        claimed = outbox.claim((reserve - held) * MAX_BATCH, in_order=self._in_order)
-        events = {event.pk: event for event in claimed}
+        # After an outage, try with a single batch.
+        batches = 1 if self.outage else BATCHES * self._threads
+        self._events = outbox.claim(batches * MAX_BATCH, in_order=self._in_order)
+        if not self._events:
+            return self._is_anything_due()
+        self._fresh_until = time.monotonic() + FRESH
         split = pack_in_order if self._in_order else pack
-        for messages in split(map(build_message, claimed)):
-            batch = [events.pop(message.event_id) for message in messages]
-            self._ready.append(_Batch(batch, messages, now))
-        outbox.release(events.values())
-        if claimed or not (self._in_order and outbox.is_anything_due()):
-            return bool(claimed)
-        # The due events wait for an earlier one of their object, or another process has locked
-        # their rows, perhaps for long.
+        for answer in executor.map(self._send, split(map(build_message, self._events))):
+            self._answer.add(answer)
+        self._record()
+        return True
+
+    def _send(self, batch: Sequence[Message]) -> Answer:
+        """Send a batch, unless there is no point in it any more."""
+        if self._stop.requested or self.outage.remaining() or time.monotonic() > self._fresh_until:
+            return Answer()
+        answer = send_batch(self._client, self._queue_url, batch)
+        if answer.outage:
+            self.outage.begin(answer.outage)
+        elif not self.outage.remaining():
+            self.outage.end()
+        return answer
+
+    def _record(self) -> None:
+        """Record the results. If the database does not accept them, they are kept for the next round."""
+        if self._events:
+            self.counts += outbox.record(self._events, self._answer, in_order=self._in_order)
+        self._events, self._answer = [], Answer()
+
+    def _is_anything_due(self) -> bool:
+        """Return whether due events wait for an earlier one, or are locked by another process."""
+        if not (self._in_order and outbox.is_anything_due()):
+            return False
         time.sleep(RETRY_AFTER)
         return True
 
-    def _submit(self) -> None:
-        """Submit one batch more than the threads can send, so that none waits for the next."""
-        while self._ready and len(self._in_flight) <= self._threads:
-            batch = self._ready.popleft()
-            if batch.is_fresh():
-                future = self._executor.submit(
-                    send_batch, self._client, self._queue_url, batch.messages
-                )
-                self._in_flight[future] = batch
-            else:
-                outbox.release(batch.events)
-
-    def _release_unsent(self) -> None:
-        """Let other relays claim the events that no thread has begun to send."""
-        for future in [future for future in self._in_flight if future.cancel()]:
-            self._ready.append(self._in_flight.pop(future))
-        while self._ready:
-            outbox.release(self._ready[0].events)
-            self._ready.popleft()
-
-    def _collect(self, timeout: float | None) -> None:
-        """Wait for a response, and read all that have arrived."""
-        done, _others = wait(self._in_flight, timeout, FIRST_COMPLETED)
-        for future in done:
-            answer = future.result()
-            batch = self._in_flight.pop(future)
-            sent, failed = results_of(batch.events, answer)
-            self._sent += sent
-            self._failed += failed
-            if answer.outage:
-                self.outage.begin(answer.outage, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
-            elif not self.outage.remaining():
-                self.outage.end()
-
-    def _record_in_time(self) -> None:
-        """Record results together but soon; at once if the next of an object waits for them."""
-        results = len(self._sent) + len(self._failed)
-        if not results:
-            self._recorded_at = time.monotonic()
-            return
-        idle = not (self._ready or self._in_flight)
-        late = time.monotonic() - self._recorded_at > RECORD_AFTER
-        if self._in_order or idle or late or results >= RECORD_AT:
-            self._record()
-
-    def _record(self) -> None:
-        """Record the results. Those that the database does not accept are kept for the next time."""
-        with outbox.atomic():
-            sent = outbox.record_sent(self._sent, in_order=self._in_order)
-            failed = outbox.record_failed(self._failed)
-        self._count("sent", len(self._sent), sent)
-        self._count("failed", len(self._failed), failed)
-        for event in self._failed:
-            if event.dead:
-                self.counts["dead"] += 1
-                logger.error("event_sync_dead", event_id=event.event_id, error=event.error)
-        self._sent, self._failed = [], []
-        self._recorded_at = time.monotonic()
-
-    def _count(self, result: str, events: int, recorded: int) -> None:
-        if events:
-            self.counts[result] += recorded
-        if recorded < events:
-            # Another relay has claimed them since, and sends them again.
-            self.counts["lease_lost"] += events - recorded
-            logger.warning("event_sync_lease_lost", outcome=result, events=events - recorded)
-
-    def _finish(self) -> None:
-        """Release what was not sent, and record the responses that arrive before the deadline."""
-        try:
-            self._release_unsent()
-            with suppress(Stopped):
-                while self._in_flight:
-                    self._collect(None)
-            if self._sent or self._failed:
-                self._record()
-        except DatabaseError as error:
-            logger.warning("event_sync_left_to_the_lease", error=error)
+    def _await_database(self, error: DatabaseError) -> None:
+        self._database_outage.begin(describe_error(error))
+        with suppress(DatabaseError):
+            outbox.outbox_connection().close()
+        self._stop.sleep(self._database_outage.remaining())

@@ -1,14 +1,14 @@
 """One request to SQS, and what its response means for each message in it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from structlog import get_logger
 
+from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import Message
-from common.sqs.sqs_sync import error_code, is_fifo, is_temporary
+from common.sqs.sqs_sync import is_fifo
 from common.tracebacks import describe_error
 
 if TYPE_CHECKING:
@@ -19,23 +19,22 @@ logger = get_logger(__name__)
 # SQS refuses a whole request because of one message in it. Any other error is an outage: of the
 # network, SQS, our credentials or the queue.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
-BLAMES_A_MESSAGE = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+_BLAME_A_MESSAGE = {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 
-
-@dataclass(slots=True)
-class Answer:
-    """The results of a request, by event id."""
-
-    accepted: dict[int, str] = field(default_factory=dict)
-    """Ids of the messages in SQS."""
-    refused: dict[int, str] = field(default_factory=dict)
-    """Why SQS does not accept the message. Counts as an attempt."""
-    unknown: dict[int, str] = field(default_factory=dict)
-    """Why it is not known whether SQS has the message, or why SQS failed. Not an attempt."""
-    out_of_turn: dict[int, str] = field(default_factory=dict)
-    """Ids of messages that SQS accepted before an earlier one of their group."""
-    outage: str = ""
-    """Why no other event can be sent now."""
+# Errors of a single message that have another cause. So have all those of KMS, which encrypts queues.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+_BLAME_NO_MESSAGE = {
+    "InternalError",
+    "InvalidAddress",
+    "InvalidSecurity",
+    "NonExistentQueue",
+    "OverLimit",
+    "QueueDoesNotExist",
+    "RequestThrottled",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
 
 
 def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) -> Answer:
@@ -46,7 +45,7 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
         response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
         answer = _read(response, batch)
     except ClientError as error:
-        if error_code(error.response["Error"]) in BLAMES_A_MESSAGE:
+        if _without_prefix(error.response["Error"]["Code"]) in _BLAME_A_MESSAGE:
             return _send_one_by_one(client, queue_url, batch, reason=str(error))
         reason = str(error)
     except BotoCoreError as error:
@@ -75,9 +74,9 @@ def _read(response: Any, batch: Sequence[Message]) -> Answer:
             answer.accepted[int(entry["Id"])] = entry["MessageId"]
     for entry in response.get("Failed", []):
         event_id = int(entry["Id"])
-        reason = f"{entry.get('Code', '')}: {entry.get('Message', '')}"
-        # By its code: SQS reports throttling as the sender's fault as well.
-        if is_temporary(error_code(entry)):
+        reason = f"{entry['Code']}: {entry.get('Message', '')}"
+        code: str = entry["Code"]
+        if code.lower().startswith("kms") or _without_prefix(code) in _BLAME_NO_MESSAGE:
             answer.unknown[event_id] = answer.outage = reason
         else:
             answer.refused[event_id] = reason
@@ -116,13 +115,15 @@ def _send_one_by_one(
             answer.unknown[message.event_id] = "Waits for an earlier event of its object"
         else:
             one = send_batch(client, queue_url, [message])
-            answer.accepted |= one.accepted
-            answer.refused |= one.refused
-            answer.unknown |= one.unknown
-            answer.outage = one.outage
+            answer.add(one)
             if is_fifo(queue_url) and not one.accepted:
                 stopped.add(message.group)
     return answer
+
+
+def _without_prefix(code: str) -> str:
+    """Return the code of an error without ``AWS.SimpleQueueService.``."""
+    return code.rpartition(".")[2]
 
 
 def _ids(batch: Sequence[Message]) -> list[int]:

@@ -1,10 +1,9 @@
 """The state of the outbox, for monitoring."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import DatabaseError
-from django.db.models import Count, DurationField, ExpressionWrapper, Min, Q
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from structlog import get_logger
 
@@ -16,42 +15,28 @@ logger = get_logger(__name__)
 # Seconds that an event may wait before readiness reports a warning.
 LONGEST_WAIT = 300
 
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """Number of unsent events, and the age of the oldest one in seconds."""
-
-    pending: int
-    dead: int
-    oldest_pending_seconds: float
+_WAITING = Q(state__in=EventSync.WAITING)
+_DEAD = Q(state=EventSync.State.DEAD)
 
 
-def get_status() -> Status:
-    """Count the unsent events."""
-    waiting = Q(state__in=EventSync.WAITING)
-    age = ExpressionWrapper(Now() - Min("created", filter=waiting), DurationField())
+def get_status() -> dict[str, float]:
+    """Return the number of unsent events, and the age of the oldest pending one in seconds."""
     row = EventSync.objects.filter(sent__isnull=True).aggregate(
-        pending=Count("pk", filter=waiting),
-        dead=Count("pk", filter=Q(state=EventSync.State.DEAD)),
-        age=age,
+        pending=Count("pk", filter=_WAITING),
+        dead=Count("pk", filter=_DEAD),
+        age=Now() - Min("created", filter=_WAITING),
     )
-    age_of_oldest: timedelta = row["age"] or timedelta()
-    return Status(
-        pending=row["pending"],
-        dead=row["dead"],
-        oldest_pending_seconds=age_of_oldest.total_seconds(),
-    )
+    oldest: timedelta = row.pop("age") or timedelta()
+    return {**row, "oldest_pending_seconds": oldest.total_seconds()}
 
 
 def check_event_sync() -> State:
     """Return a warning if events are dead or have waited for too long. It is no reason for a 503."""
-    late = Q(state__in=EventSync.WAITING, created__lt=Now() - timedelta(seconds=LONGEST_WAIT))
-    dead = Q(state=EventSync.State.DEAD)
+    late = _WAITING & Q(created__lt=Now() - timedelta(seconds=LONGEST_WAIT))
     try:
         # exists(), not a count: probes are frequent.
-        return (
-            "warning" if EventSync.objects.filter(late | dead, sent__isnull=True).exists() else "ok"
-        )
+        found = EventSync.objects.filter(late | _DEAD, sent__isnull=True).exists()
     except DatabaseError as error:
         logger.warning("event_sync_status_unknown", error=error)
         return "warning"
+    return "warning" if found else "ok"

@@ -4,11 +4,12 @@ from contextlib import AbstractContextManager
 
 import pytest
 from moto.server import ThreadedMotoServer
+from moto.sqs.models import sqs_backends
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from apps.event_sync.outgoing.after_commit import outage
 from apps.event_sync.tests.outgoing.helpers import Network, network
-from common.sqs.sqs_sync import forget_clients, sqs_client
+from common.sqs.sqs_sync import create_client, sqs_client
 
 
 @pytest.fixture
@@ -27,6 +28,8 @@ def no_memory_of_outages() -> None:
 @pytest.fixture(scope="session")
 def sqs_address() -> Iterator[str]:
     """The address of moto's server."""
+    # Its queues are those of the process, which may run the tests more than once.
+    sqs_backends.reset()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -44,9 +47,9 @@ def to_sqs(sqs_address: str) -> Iterator[Network]:
         patch.setenv("AWS_ENDPOINT_URL_SQS", opened.address)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        forget_clients()
+        create_client.cache_clear()
         yield opened
-    forget_clients()
+    create_client.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The views of ``/api/v1/auth/``: login, registration, passwords and confirmations.
+"""The views of ``/api/v1/auth/``: login, registration, passwords, confirmations and logout.
 
 Views that need no JWT ignore the Authorization header, so that a stale or malformed one cannot lock
 anyone out. Responses are never cached (RFC 9111; OWASP ASVS 5.0: 14.2.1, 14.3.2).
@@ -35,9 +35,13 @@ from apps.user.api.serializers import (
 )
 from apps.user.models import User
 from apps.user.tokens import IssuedToken, issue_jwt
-from common.drf.throttling import AccountThrottle, AddressThrottle
+from common.drf.throttling import AccountThrottle, AddressThrottle, client_address
 
 type _View = Callable[..., Response]
+
+# Shared by all requests: a serializer builds its fields when they are first used, which costs more
+# than everything else in a response.
+_authenticated = AuthenticatedSerializer()
 
 
 class AuthenticatedRequest(Request):
@@ -49,8 +53,19 @@ class AuthenticatedRequest(Request):
 
 def token_response(user: User, issued: IssuedToken, status_code: int = 200) -> Response:
     """Return a response with the user and a token."""
-    data = AuthenticatedSerializer({"user": user, **issued._asdict()}).data
+    data = _authenticated.to_representation({"user": user, **issued._asdict()})
     return Response(data, status=status_code)
+
+
+def session_response(request: Request, user: User) -> Response:
+    """Start a session and return a response with the user and a JWT."""
+    return token_response(user, issue_jwt(services.start_session(user, device(request))))
+
+
+def device(request: Request) -> services.Device:
+    # PostgreSQL cannot store a NUL.
+    user_agent = request.headers.get("User-Agent", "").replace("\0", "")
+    return services.Device(client_address(request), user_agent[:255])
 
 
 def describe(
@@ -89,7 +104,7 @@ class LoginView(AuthView):
     @describe("Log in", LoginSerializer)
     def post(self, request: Request) -> Response:
         user = services.login(**self.read(LoginSerializer))
-        return token_response(user, issue_jwt(user))
+        return session_response(request, user)
 
 
 class RegisterView(AuthView):
@@ -118,7 +133,7 @@ class ConfirmEmailView(TokenView):
     @describe("Confirm an e-mail address", TokenSerializer)
     def post(self, request: Request) -> Response:
         user = services.confirm_email(**self.read(TokenSerializer))
-        return token_response(user, issue_jwt(user))
+        return session_response(request, user)
 
 
 class ConfirmNewEmailView(TokenView):
@@ -145,7 +160,7 @@ class ResetPasswordView(TokenView):
     @describe("Set a new password with a token", ResetPasswordSerializer)
     def post(self, request: Request) -> Response:
         user = services.reset_password(**self.read(ResetPasswordSerializer))
-        return token_response(user, issue_jwt(user))
+        return session_response(request, user)
 
 
 class ResendConfirmationView(AuthView):
@@ -170,11 +185,17 @@ class ForgotPasswordView(AuthView):
         return Response({"message": _("Email sent successfully")})
 
 
-class ChangePasswordView(AuthView):
-    """Ends every session. The response contains a new token."""
+class AuthenticatedView(AuthView):
+    """A view that needs a JWT."""
 
     authentication_classes = [JWTAuthentication]
     permission_classes = [IsAuthenticated]
+    throttle_classes = []
+
+
+class ChangePasswordView(AuthenticatedView):
+    """Ends every session. The response contains the token of a new one."""
+
     throttle_scope = "password"
     throttle_classes = [AccountThrottle]
 
@@ -185,17 +206,31 @@ class ChangePasswordView(AuthView):
     )
     def post(self, request: AuthenticatedRequest) -> Response:
         user = services.change_password(request.user, **self.read(ChangePasswordSerializer))
-        return token_response(user, issue_jwt(user))
+        return session_response(request, user)
 
 
-class LogoutView(AuthView):
-    """Ends every token and admin session of the user, on every device."""
+class RefreshView(AuthenticatedView):
+    """Exchanges a valid token for a newer one, up to the maximum age of the session."""
 
-    authentication_classes = [JWTAuthentication]
-    permission_classes = [IsAuthenticated]
-    throttle_classes = []
+    @extend_schema(summary="Refresh the token", request=None, responses=AuthenticatedSerializer)
+    def post(self, request: AuthenticatedRequest) -> Response:
+        session = services.refresh_session(request.user, request.auth["sub"], device(request))
+        return token_response(request.user, issue_jwt(session))
+
+
+class LogoutView(AuthenticatedView):
+    """Ends the session of the token. Others continue."""
 
     @extend_schema(summary="Log out", request=None, responses={204: None})
     def post(self, request: AuthenticatedRequest) -> Response:
-        services.logout(request.user)
+        services.end_session(request.user, request.auth["sub"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class LogoutAllView(AuthenticatedView):
+    """Ends every session of the user, also those of the admin site, and invalidates e-mailed links."""
+
+    @extend_schema(summary="Log out everywhere", request=None, responses={204: None})
+    def post(self, request: AuthenticatedRequest) -> Response:
+        services.end_sessions(request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)

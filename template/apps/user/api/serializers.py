@@ -6,15 +6,13 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from phonenumber_field.serializerfields import PhoneNumberField
 from rest_framework import serializers
-from rest_framework_simplejwt.exceptions import InvalidToken
-from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 
 from apps.user import services
-from apps.user.models import User
+from apps.user.models import Session, User
 from apps.user.validators import MAX_PASSWORD_LENGTH
 from common.email_addresses import MAX_LENGTH, normalise_email
 
-NEVER_SHOWN = ("password", "session_id")
+NEVER_SHOWN = ("password", "security_stamp")
 READ_ONLY = (
     "id",
     "pending_email",
@@ -154,11 +152,25 @@ class MessageSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
 
 
-class RefreshSerializer(TokenRefreshSerializer):
-    """For services that mount simplejwt's refresh view, which raises if the session has ended."""
+class SessionSerializer(serializers.ModelSerializer[Session]):
+    """A session. ``address`` and ``user_agent`` are those of the last login or refresh.
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        try:
-            return super().validate(attrs)
-        except User.DoesNotExist as error:
-            raise InvalidToken from error
+    ``current`` is true for the session of the token in the request.
+    """
+
+    current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        fields = (
+            "id",
+            "created_at",
+            "last_used_at",
+            "expires_at",
+            "address",
+            "user_agent",
+            "current",
+        )
+
+    def get_current(self, session: Session) -> bool:
+        return bool(self.context["request"].auth["sub"] == str(session.pk))

@@ -1,4 +1,4 @@
-"""The view set of ``/api/v1/users/``, where users see only themselves."""
+"""The view sets of users and sessions, where users see only their own."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
+from rest_framework.authentication import get_authorization_header
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -16,8 +17,8 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from apps.user import services
 from apps.user.api.auth import AuthenticatedRequest, ChangePasswordView, token_response
-from apps.user.api.serializers import AuthenticatedSerializer, UserSerializer
-from apps.user.models import User
+from apps.user.api.serializers import AuthenticatedSerializer, SessionSerializer, UserSerializer
+from apps.user.models import Session, User
 from apps.user.tokens import IssuedToken, seconds_left
 from common.drf.throttling import AccountThrottle
 from common.email_addresses import normalise_email
@@ -66,6 +67,8 @@ class UserViewSet(
     throttle_scope = "mail"
     queryset = User.objects.none()
     serializer_class = UserSerializer
+    pagination_class = None
+    filter_backends = []
     lookup_value_converter = "int"
 
     def get_queryset(self) -> QuerySet[User]:
@@ -79,5 +82,34 @@ class UserViewSet(
     @action(detail=False)
     def me(self, request: AuthenticatedRequest) -> Response:
         """The user of the token, the token itself, and the seconds until it expires."""
-        jwt = request.auth
-        return token_response(request.user, IssuedToken(str(jwt), seconds_left(jwt)))
+        _bearer, token = get_authorization_header(request).split()
+        issued = IssuedToken(token.decode(), seconds_left(request.auth))
+        return token_response(request.user, issued)
+
+
+@extend_schema_view(
+    list=extend_schema(
+        summary="List the sessions of the user", description="The last used one first."
+    ),
+    destroy=extend_schema(summary="End a session of the user"),
+)
+@method_decorator(never_cache, name="dispatch")
+class SessionViewSet(
+    mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]
+):
+    """The sessions of the user, one for each login."""
+
+    request: AuthenticatedRequest
+    authentication_classes = [JWTAuthentication]
+    permission_classes = [IsAuthenticated]
+    pagination_class = None  # at most API_SESSIONS_PER_USER
+    filter_backends = []
+    queryset = Session.objects.none()
+    serializer_class = SessionSerializer
+    lookup_value_converter = "uuid"
+
+    def get_queryset(self) -> QuerySet[Session]:
+        return self.request.user.sessions.live()
+
+    def perform_destroy(self, instance: Session) -> None:
+        services.end_session(self.request.user, instance.pk)

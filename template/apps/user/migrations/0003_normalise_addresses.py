@@ -6,7 +6,7 @@ from common.email_addresses import normalise_email
 
 
 def normalise_addresses(apps: Any, schema_editor: Any) -> None:
-    """Store domains as IDNA 2008 A-labels. What can never receive mail stays as it is."""
+    """Store domains as IDNA 2008 A-labels. Addresses that can never receive mail are not changed."""
     users = apps.get_model("user", "User").objects.using(schema_editor.connection.alias)
     for pk, email in users.values_list("pk", "email").iterator():
         try:
@@ -23,13 +23,13 @@ def normalise_addresses(apps: Any, schema_editor: Any) -> None:
 
 
 def drop_waiting_changes(apps: Any, schema_editor: Any) -> None:
-    """They were asked for without the password, and their links do not work any more."""
+    """They were requested without the password, and their links no longer work."""
     users = apps.get_model("user", "User").objects.using(schema_editor.connection.alias)
     users.exclude(pending_email=None).update(pending_email=None)
 
 
 def forget_addresses_in_tasks(apps: Any, schema_editor: Any) -> None:
-    """These tasks had the address as an argument. They do not exist any more."""
+    """These tasks had the address as an argument. No code runs them any more."""
     results = apps.get_model("django_tasks_database", "DBTaskResult")
     results.objects.using(schema_editor.connection.alias).filter(
         task_path__in=["apps.user.tasks.forgot_password", "apps.user.tasks.resend_confirmation"]

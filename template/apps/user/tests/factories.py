@@ -5,14 +5,16 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.utils import timezone
 
+from apps.user import services
 from apps.user.models import User
+from apps.user.tokens import issue_jwt
 
 PASSWORD = "correct horse battery"
 _number = count(1)
 
 
 def make_user(password: str = PASSWORD, **fields: Any) -> User:
-    """Store a user, confirmed and with a name and address of its own unless given."""
+    """Store a user. By default it is confirmed, and has a unique name and address."""
     defaults: dict[str, Any] = {
         "email": f"user{next(_number)}@example.com",
         "first_name": "Ana",
@@ -20,6 +22,11 @@ def make_user(password: str = PASSWORD, **fields: Any) -> User:
         "email_confirmed_at": timezone.now(),
     }
     return User.objects.create_user(password=password, **(defaults | fields))
+
+
+def make_token(user: User) -> str:
+    """Start a session of the user, and return its JWT."""
+    return issue_jwt(services.start_session(user, services.Device())).token
 
 
 def registration(**fields: Any) -> dict[str, Any]:

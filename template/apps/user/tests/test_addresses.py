@@ -64,8 +64,19 @@ def test_idna_2008_keeps_sharp_s() -> None:
     assert normalise_email("a@stra\u00dfe.example") == "a@xn--strae-oqa.example"
 
 
+def test_the_longest_address_is_accepted_and_a_longer_one_refused() -> None:
+    local_part = "a" * 64
+    domain = ".".join(["b" * 45] * 4) + ".email"
+    longest = f"{local_part}@{domain}"
+    assert len(longest) == 254
+    assert normalise_email(longest) == longest
+    for address in (f"{local_part}@b{domain}", f"{local_part}@\u00fc{domain[1:]}"):
+        with pytest.raises(ValueError, match="cannot receive"):
+            normalise_email(address)
+
+
 @pytest.mark.parametrize("address", NEVER_MAILABLE)
-def test_what_can_never_get_mail_is_no_address(address: str) -> None:
+def test_an_address_that_cannot_get_mail_is_invalid(address: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         normalise_email(address)
 
@@ -103,7 +114,7 @@ def test_any_spelling_is_the_same_account(
     assert [email.to for email in delivered()] == [[STORED]] * 4
 
 
-def test_another_spelling_of_the_own_address_is_no_change(api: APIClient, user: User) -> None:
+def test_another_spelling_of_the_same_address_is_no_change(api: APIClient, user: User) -> None:
     User.objects.update(email=STORED)
     login = api.post(f"{AUTH}/login/", {"email": SPELLINGS[1], "password": PASSWORD})
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {login.json()['token']}")
@@ -118,9 +129,7 @@ def test_the_database_refuses_a_second_account(user: User) -> None:
 
 
 @pytest.mark.parametrize("address", ["root@localhost", "al\u0131@example.com"])
-def test_an_account_from_before_addresses_were_checked_logs_in(
-    api: APIClient, address: str
-) -> None:
+def test_an_account_with_an_older_invalid_address_logs_in(api: APIClient, address: str) -> None:
     make_user(email=address)
     body = {"email": address, "password": PASSWORD}
     assert api.post(f"{AUTH}/login/", body).status_code == 200

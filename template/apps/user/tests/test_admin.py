@@ -1,5 +1,6 @@
 """The admin site has the controls of the API. The ids are those of OWASP ASVS 5.0."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,8 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
-from apps.user.models import User
-from apps.user.tests.factories import PASSWORD, make_user
-from apps.user.tokens import issue_jwt
+from apps.user.models import Session, User
+from apps.user.tests.factories import PASSWORD, make_token, make_user
 
 Delivered = Callable[[], Sequence[EmailMessage]]
 LOGIN = "/admin/login/"
@@ -59,7 +59,7 @@ def is_throttled(response: Any) -> bool:
 
 
 def profile(user: User, **fields: str) -> dict[str, str]:
-    """Return what the form of a user posts, as it is stored unless given."""
+    """Return the data of a user's form, with the stored values by default."""
     stored = {
         "email": user.email,
         "first_name": user.first_name,
@@ -156,7 +156,7 @@ class TestLogin:
         settings.REQUIRE_CONFIRMED_EMAIL = False
         assert log_in(admin.email).status_code == 302
 
-    def test_an_unconfirmed_address_is_no_hint_to_a_stranger(self) -> None:
+    def test_an_unconfirmed_address_is_not_revealed_to_a_stranger(self) -> None:
         """6.3.8: only after the right password."""
         admin = make_admin(email_confirmed_at=None)
         errors = [
@@ -200,10 +200,10 @@ class TestPasswords:
         assert events() == ["login", *["password_change_failed"] * 3]
         assert is_throttled(self.change_own(client))
         body = {"current_password": PASSWORD, "password": NEW_PASSWORD}
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(superuser).token}"})
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(superuser)}"})
         assert api.post("/api/v1/auth/change_password/", body).status_code == 429
 
-    def test_a_new_password_of_ones_own_is_logged_and_the_owner_is_told(
+    def test_a_change_of_ones_own_password_is_logged_and_the_owner_is_notified(
         self, superuser: User, delivered: Delivered, events: Callable[[], list[str]]
     ) -> None:
         client, other = logged_in(superuser), logged_in(superuser)
@@ -213,10 +213,10 @@ class TestPasswords:
         assert is_logged_in(client)
         assert not is_logged_in(other), "7.4.3"
 
-    def test_a_password_that_an_administrator_sets_is_logged_and_the_owner_is_told(
+    def test_a_password_that_an_administrator_sets_is_logged_and_the_owner_is_notified(
         self, superuser: User, user: User, delivered: Delivered, events: Callable[[], list[str]]
     ) -> None:
-        token = issue_jwt(user).token
+        token = make_token(user)
         assert self.set_for(logged_in(superuser), user).status_code == 302
         user.refresh_from_db()
         assert user.check_password(NEW_PASSWORD)
@@ -225,7 +225,7 @@ class TestPasswords:
         api = APIClient(headers={"Authorization": f"Bearer {token}"})
         assert api.get("/api/v1/users/me/").status_code == 401
 
-    def test_the_owner_of_a_disabled_password_is_told(
+    def test_the_owner_of_a_disabled_password_is_notified(
         self, superuser: User, user: User, delivered: Delivered
     ) -> None:
         body = {"usable_password": "false", "unset-password": "Disable"}
@@ -253,7 +253,7 @@ class TestPasswords:
         assert forms[2].context["adminform"].errors
         assert not User.objects.filter(email="new@example.com").exists()
 
-    def test_every_form_takes_the_longest_password_of_the_api(
+    def test_every_form_accepts_the_longest_password_of_the_api(
         self, superuser: User, user: User
     ) -> None:
         longest = "x7" * 64
@@ -266,14 +266,19 @@ class TestPasswords:
 class TestSessions:
     """7.4.1, 7.4.3, 7.4.5, 7.5.2"""
 
-    def test_logout_in_the_admin_ends_the_tokens_of_the_api(self, superuser: User) -> None:
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(superuser).token}"})
-        logged_in(superuser).post("/admin/logout/")
-        assert api.get("/api/v1/users/me/").status_code == 401
+    def test_logout_in_the_admin_ends_only_that_session(self, superuser: User) -> None:
+        client, other = logged_in(superuser), logged_in(superuser)
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(superuser)}"})
+        client.post("/admin/logout/")
+        assert not is_logged_in(client)
+        assert is_logged_in(other)
+        assert api.get("/api/v1/users/me/").status_code == 200
 
-    def test_logout_in_the_api_ends_the_session_of_the_admin(self, superuser: User) -> None:
+    def test_logging_out_everywhere_in_the_api_ends_the_session_of_the_admin(
+        self, superuser: User
+    ) -> None:
         client = logged_in(superuser)
-        services.logout(superuser)
+        services.end_sessions(superuser)
         assert not is_logged_in(client)
 
     @pytest.mark.parametrize("place", ["list", "form"])
@@ -282,7 +287,7 @@ class TestSessions:
     ) -> None:
         other = make_admin()
         client, session = logged_in(superuser), logged_in(other)
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(other).token}"})
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(other)}"})
         prefix = "" if place == "list" else "CHANGE_FORM-"
         body = {f"{prefix}action": "end_sessions", "_selected_action": [str(other.pk)]}
         url = USERS if place == "list" else change_url(other)
@@ -294,6 +299,65 @@ class TestSessions:
         history = client.get(reverse("admin:user_user_history", args=[other.pk]))
         assert "Ended all sessions." in history.content.decode()
 
+    @pytest.mark.parametrize("place", ["list", "form"])
+    def test_an_administrator_ends_one_session_of_a_user(
+        self, superuser: User, user: User, place: str, events: Callable[[], list[str]]
+    ) -> None:
+        client = logged_in(superuser)
+        tokens = [make_token(user) for _device in range(2)]
+        link = re.search(
+            r'"(/admin/user/session/[^"]+)"', client.get(change_url(user)).content.decode()
+        )
+        assert link
+        make_token(superuser)
+        page = client.get(link[1])
+        newer, older = page.context["cl"].result_list
+        assert (newer.user, older.user) == (user, user)
+        body = {"post": "yes", "action": "delete_selected", "_selected_action": [str(older.pk)]}
+        url = "/admin/user/session/"
+        client.post(url if place == "list" else f"{url}{older.pk}/delete/", body)
+        apis = [APIClient(headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        assert [api.get("/api/v1/users/me/").status_code for api in apis] == [401, 200]
+        assert events()[-1] == "session_ended"
+
+    def test_only_sessions_that_have_not_ended_are_shown(self, superuser: User, user: User) -> None:
+        make_token(user)
+        Session.objects.update(expires_at=timezone.now())
+        make_token(user)
+        services.end_sessions(user)
+        client = logged_in(superuser)
+        assert not client.get("/admin/user/session/").context["cl"].result_list
+        for session in Session.objects.all():
+            assert client.get(f"/admin/user/session/{session.pk}/change/").status_code == 302
+        make_token(user)
+        assert len(client.get("/admin/user/session/").context["cl"].result_list) == 1
+
+    def test_ending_one_session_needs_the_permission_to_change_its_user(
+        self, superuser: User, user: User
+    ) -> None:
+        for owner in (superuser, user):
+            make_token(owner)
+        privileged, ordinary = (owner.sessions.get() for owner in (superuser, user))
+        url = "/admin/user/session/"
+
+        def statuses(*permissions: str) -> list[int]:
+            staff = staff_client(*permissions)
+            return [
+                staff.get(url).status_code,
+                staff.get(f"{url}add/").status_code,
+                staff.post(f"{url}{ordinary.pk}/change/", {"user_agent": "x"}).status_code,
+                staff.post(f"{url}{privileged.pk}/delete/", {"post": "yes"}).status_code,
+                staff.post(f"{url}{ordinary.pk}/delete/", {"post": "yes"}).status_code,
+            ]
+
+        assert statuses("view_group") == [403] * 5
+        assert statuses("view_user") == [200] + [403] * 4
+        both = {"action": "delete_selected", "_selected_action": [privileged.pk, ordinary.pk]}
+        staff_client("change_user").post(url, both | {"post": "yes"})
+        assert Session.objects.count() == 2
+        assert statuses("change_user") == [200, 403, 403, 403, 302]
+        assert Session.objects.get() == privileged
+
     def test_ending_sessions_needs_the_permission_to_change_each_of_the_users(
         self, superuser: User, user: User
     ) -> None:
@@ -303,21 +367,21 @@ class TestSessions:
         staff_client("view_user").post(USERS, body)
         assert is_logged_in(session)
 
-    def test_a_new_address_ends_the_sessions_and_the_old_one_is_told(
+    def test_a_new_address_ends_the_sessions_and_the_old_one_is_notified(
         self, superuser: User, user: User, delivered: Delivered
     ) -> None:
         """6.3.7"""
         old, api = user.email, APIClient()
-        api.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
         body = profile(user, email="new@example.com")
         assert logged_in(superuser).post(change_url(user), body).status_code == 302
         assert [email.to for email in delivered()] == [[old]]
         assert api.get("/api/v1/users/me/").status_code == 401
 
-    def test_another_change_leaves_the_sessions(
+    def test_other_changes_do_not_end_the_sessions(
         self, superuser: User, user: User, delivered: Delivered
     ) -> None:
-        api = APIClient(headers={"Authorization": f"Bearer {issue_jwt(user).token}"})
+        api = APIClient(headers={"Authorization": f"Bearer {make_token(user)}"})
         body = profile(user, first_name="Bia", email=user.email.upper())
         assert logged_in(superuser).post(change_url(user), body).status_code == 302
         assert api.get("/api/v1/users/me/").json()["user"]["first_name"] == "Bia"
@@ -325,7 +389,7 @@ class TestSessions:
 
 
 class TestPrivileges:
-    """8.2.1, 8.2.3, 8.3.1: only superusers give privileges, or take over who has them."""
+    """8.2.1, 8.2.3, 8.3.1: only superusers can grant privileges or change users who have them."""
 
     @pytest.fixture
     def staff(self) -> Client:
@@ -334,7 +398,7 @@ class TestPrivileges:
             *("add_group", "change_group", "delete_group", "view_group"),
         )
 
-    def test_staff_give_no_privilege(self, staff: Client, user: User) -> None:
+    def test_staff_cannot_grant_privileges(self, staff: Client, user: User) -> None:
         group = Group.objects.create(name="powerful")
         permission = Permission.objects.get(codename="delete_user")
         body: dict[str, Any] = {
@@ -351,7 +415,7 @@ class TestPrivileges:
         assert not user.user_permissions.exists()
 
     @pytest.mark.parametrize("who", ["superuser", "staff", "itself"])
-    def test_staff_change_no_account_with_privileges(
+    def test_staff_cannot_change_accounts_with_privileges(
         self, staff: Client, who: str, superuser: User
     ) -> None:
         make_admin()  # so that the other one is not the last superuser
@@ -377,7 +441,7 @@ class TestPrivileges:
         assert codes == [200] + [403] * 5
         assert User.objects.filter(pk=account.pk).values().get() == before
 
-    def test_staff_add_only_ordinary_users(self, staff: Client) -> None:
+    def test_staff_can_only_add_ordinary_users(self, staff: Client) -> None:
         body = {
             "email": "new@example.com",
             "first_name": "A",
@@ -392,7 +456,7 @@ class TestPrivileges:
         user = User.objects.get(email="new@example.com")
         assert (user.is_staff, user.is_superuser) == (False, False)
 
-    def test_staff_manage_ordinary_users(self, staff: Client, user: User) -> None:
+    def test_staff_can_manage_ordinary_users(self, staff: Client, user: User) -> None:
         body = profile(user)
         del body["is_active"]
         assert staff.post(change_url(user), body).status_code == 302
@@ -401,7 +465,7 @@ class TestPrivileges:
         assert staff.post(f"{USERS}{user.pk}/delete/", {"post": "yes"}).status_code == 302
         assert not User.objects.filter(pk=user.pk).exists()
 
-    def test_staff_change_no_group(self, staff: Client) -> None:
+    def test_staff_cannot_change_groups(self, staff: Client) -> None:
         group = Group.objects.create(name="theirs")
         everything = [permission.pk for permission in Permission.objects.all()]
         body = {"name": "theirs", "permissions": everything}
@@ -415,7 +479,7 @@ class TestPrivileges:
         assert codes == [200] + [403] * 3
         assert not group.permissions.exists()
 
-    def test_superusers_give_privileges(self, superuser: User, user: User) -> None:
+    def test_superusers_can_grant_privileges(self, superuser: User, user: User) -> None:
         body = profile(user, is_staff="on", is_superuser="on")
         assert logged_in(superuser).post(change_url(user), body).status_code == 302
         user.refresh_from_db()
@@ -423,7 +487,7 @@ class TestPrivileges:
 
 
 class TestTheLastSuperuser:
-    """A service without a superuser has no one left who could add one in the admin site."""
+    """Without a superuser, no one could add one in the admin site."""
 
     @pytest.fixture(autouse=True)
     def banned_superuser(self) -> User:
@@ -432,7 +496,7 @@ class TestTheLastSuperuser:
         return make_admin(is_active=False)
 
     @pytest.mark.parametrize("field", ["is_active", "is_staff", "is_superuser"])
-    def test_last_superuser_keeps_the_role(self, superuser: User, field: str) -> None:
+    def test_the_last_superuser_keeps_the_role(self, superuser: User, field: str) -> None:
         body = profile(superuser)
         del body[field]
         page = logged_in(superuser).post(change_url(superuser), body)
@@ -440,21 +504,21 @@ class TestTheLastSuperuser:
         second = make_admin()
         assert logged_in(second).post(change_url(superuser), body).status_code == 302
 
-    def test_last_superuser_keeps_a_password(self, superuser: User) -> None:
+    def test_the_last_superuser_keeps_a_password(self, superuser: User) -> None:
         body = {"usable_password": "false", "unset-password": "Disable"}
         page = logged_in(superuser).post(password_url(superuser), body)
         assert "The last superuser must stay active." in page.content.decode()
         superuser.refresh_from_db()
         assert superuser.check_password(PASSWORD)
 
-    def test_last_superuser_can_get_a_new_password(self, superuser: User) -> None:
+    def test_the_last_superuser_can_get_a_new_password(self, superuser: User) -> None:
         body = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
         response = logged_in(superuser).post(password_url(superuser), body)
         assert response.status_code == 302
         superuser.refresh_from_db()
         assert superuser.check_password(NEW_PASSWORD)
 
-    def test_last_superuser_is_not_deleted(self, superuser: User) -> None:
+    def test_the_last_superuser_cannot_be_deleted(self, superuser: User) -> None:
         client = logged_in(superuser)
         client.post(f"{USERS}{superuser.pk}/delete/", {"post": "yes"})
         client.post(
@@ -463,7 +527,7 @@ class TestTheLastSuperuser:
         )
         assert User.objects.filter(pk=superuser.pk).exists()
 
-    def test_all_superusers_at_once_are_not_deleted(
+    def test_all_superusers_cannot_be_deleted_at_once(
         self, superuser: User, banned_superuser: User
     ) -> None:
         ids = [make_admin().pk, superuser.pk, banned_superuser.pk]

@@ -1,4 +1,4 @@
-"""What must not work. The ids are those of OWASP ASVS 5.0; docs tell the reasons."""
+"""Attacks that must fail. The ids are those of OWASP ASVS 5.0."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from apps.user import services
 from apps.user.models import User
-from apps.user.tests.factories import PASSWORD, make_user, registration
-from apps.user.tokens import confirm_email_token, issue_jwt, reset_password_token
+from apps.user.tests.factories import PASSWORD, make_token, make_user, registration
+from apps.user.tokens import confirm_email_token, reset_password_token
 from common.drf.models import Counter
 
 Delivered = Callable[[], Sequence[EmailMessage]]
@@ -70,7 +70,7 @@ class TestOneTimeTokens:
         assert bearer(confirm_email_token.issue(user).token).get(ME).status_code == 401
 
     def test_jwt_is_rejected_as_a_one_time_token(self, api: APIClient, user: User) -> None:
-        body = {"token": issue_jwt(user).token, "password": "another horse"}
+        body = {"token": make_token(user), "password": "another horse"}
         assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
 
     def test_changing_the_password_ends_reset_tokens(self, api: APIClient, user: User) -> None:
@@ -79,7 +79,7 @@ class TestOneTimeTokens:
         body = {"token": token, "password": "a third horse"}
         assert api.post(f"{AUTH}/reset_password/", body).status_code == 400
 
-    def test_reset_token_does_not_restore_a_banned_user(
+    def test_reset_token_does_not_reactivate_a_banned_user(
         self, api: APIClient, user: User, delivered: Delivered
     ) -> None:
         token = reset_password_token.issue(user).token
@@ -108,7 +108,7 @@ class TestOneTimeTokens:
         response = api.post(f"{AUTH}/confirm_email/", {"token": token})
         assert (response.status_code, list(response.json())) == (400, ["token"])
 
-    def test_a_weak_password_does_not_use_it_up(self, api: APIClient, user: User) -> None:
+    def test_a_weak_password_does_not_use_up_the_token(self, api: APIClient, user: User) -> None:
         token = reset_password_token.issue(user).token
         weak = api.post(f"{AUTH}/reset_password/", {"token": token, "password": "123"})
         assert (weak.status_code, list(weak.json())) == (400, ["password"])
@@ -121,7 +121,7 @@ class TestJwt:
 
     @pytest.fixture
     def claims(self, user: User) -> dict[str, Any]:
-        return jwt.decode(issue_jwt(user).token, options={"verify_signature": False})
+        return jwt.decode(make_token(user), options={"verify_signature": False})
 
     def test_unsigned_jwt_is_rejected(self, claims: dict[str, Any]) -> None:
         assert bearer(jwt.encode(claims, "", algorithm="none")).get(ME).status_code == 401
@@ -161,7 +161,7 @@ class TestJwt:
         user.save()
         assert user_api.get(ME).status_code == 401
 
-    def test_a_token_made_while_the_hash_is_renewed_works(
+    def test_a_token_issued_while_the_hash_is_renewed_works(
         self, api: APIClient, settings: Settings
     ) -> None:
         user = make_user()
@@ -176,7 +176,7 @@ class TestJwt:
 
 
 class TestAccountsStaySecret:
-    """6.3.8: the same answer for known and unknown accounts."""
+    """6.3.8: the same response for known and unknown accounts."""
 
     @pytest.mark.parametrize("path", ["forgot_password", "resend_confirmation"])
     def test_known_and_unknown_addresses_get_the_same_response(
@@ -203,7 +203,7 @@ class TestAccountsStaySecret:
     def test_an_unknown_account_is_hashed_too(
         self, api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Counted, not timed: one run of the hasher for each login, whoever tries."""
+        """Counts runs of the hasher instead of measuring time: one for each login."""
         hashed: list[str] = []
 
         def counting(password: str, *args: Any, **kwargs: Any) -> str:
@@ -220,7 +220,7 @@ class TestAccountsStaySecret:
     ) -> None:
         make_user(email="new@example.com", email_confirmed_at=None)
         settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-        api.post(f"{AUTH}/{path}/", {"email": "first@example.com"})  # makes the address's counter
+        api.post(f"{AUTH}/{path}/", {"email": "first@example.com"})  # creates the counter
         queries = []
         for email in (user.email, "new@example.com", "nobody@example.com"):
             with CaptureQueriesContext(connection) as captured:
@@ -229,7 +229,7 @@ class TestAccountsStaySecret:
         assert queries[0] == queries[1] == queries[2]
         assert "INSERT" in queries[0]
 
-    def test_register_tells_the_owner(
+    def test_registering_a_taken_address_notifies_the_owner(
         self, api: APIClient, user: User, delivered: Delivered
     ) -> None:
         response = api.post(f"{AUTH}/register/", registration(email=user.email.upper()))
@@ -253,7 +253,7 @@ class TestThrottles:
         monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-address", "5/min")
 
     def tries(self, api: APIClient, count: int, *, vary: str = "", **extra: Any) -> list[int]:
-        """Log in with a wrong password; ``vary`` gives each try an account or address of its own."""
+        """Log in with a wrong password; ``vary`` changes the account or address."""
         codes = []
         for number in range(count):
             email = f"{number if vary == 'email' else 'ana'}@example.com"
@@ -266,7 +266,7 @@ class TestThrottles:
     def test_logins_are_limited_per_account(self, api: APIClient) -> None:
         assert self.tries(api, 4, vary="REMOTE_ADDR") == [401] * 3 + [429]
 
-    def test_per_account_without_regard_to_case(self, api: APIClient) -> None:
+    def test_the_limit_per_account_ignores_case(self, api: APIClient) -> None:
         self.tries(api, 3)
         response = api.post(f"{AUTH}/login/", {"email": "ANA@Example.com ", "password": "wrong"})
         assert response.status_code == 429
@@ -275,7 +275,7 @@ class TestThrottles:
     def test_logins_are_limited_per_client_address(self, api: APIClient) -> None:
         assert self.tries(api, 6, vary="email") == [401] * 5 + [429]
 
-    def test_a_forwarded_address_is_not_believed(
+    def test_a_forwarded_address_is_ignored_by_default(
         self, api: APIClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(api_settings, "NUM_PROXIES", 0)
@@ -293,14 +293,14 @@ class TestThrottles:
     @pytest.mark.parametrize(
         "header",
         [
-            # The client writes the left part, the proxy adds the right one.
+            # The client controls the left part, and the proxy adds the right one.
             "10.0.0.{number}, 192.0.2.{customer}",
-            # Some proxies add the port as well, which is another one for each connection.
+            # Some proxies add the port as well, which differs for each connection.
             "192.0.2.{customer}:500{number}",
             "[2001:db8:{customer}::1]:500{number}",
         ],
     )
-    def test_a_proxys_word_counts_and_the_clients_does_not(
+    def test_only_the_address_that_the_proxy_adds_counts(
         self, api: APIClient, monkeypatch: pytest.MonkeyPatch, header: str
     ) -> None:
         monkeypatch.setattr(api_settings, "NUM_PROXIES", 1)
@@ -338,7 +338,7 @@ class TestThrottles:
         ]
         assert codes == [401] * 5 + [429, 401]
 
-    def test_the_admins_login_counts_as_well(self, api: APIClient) -> None:
+    def test_logins_in_the_admin_site_count_too(self, api: APIClient) -> None:
         admin = User.objects.create_superuser("ana@example.com", PASSWORD)
         login = {"username": admin.email, "password": PASSWORD}
         self.tries(api, 3)
@@ -360,7 +360,7 @@ class TestThrottles:
     def test_registrations_of_one_address_are_limited(
         self, api: APIClient, user: User, delivered: Delivered
     ) -> None:
-        """Each sends its owner an e-mail."""
+        """Each sends an e-mail to the owner."""
         body = registration(email=user.email)
         codes = [
             api.post(f"{AUTH}/register/", body, REMOTE_ADDR=f"192.0.2.{number}").status_code
@@ -372,7 +372,7 @@ class TestThrottles:
     def test_changes_of_the_address_are_limited(
         self, user_api: APIClient, user: User, delivered: Delivered
     ) -> None:
-        """Each sends an e-mail to anyone, or tells that an address has an account."""
+        """Each sends an e-mail to any address, or reveals that it has an account."""
         own = f"/api/v1/users/{user.pk}/"
         codes = [
             change(
@@ -393,7 +393,7 @@ class TestThrottles:
 
 
 class TestLog:
-    """16.3.1, 16.2.5: what happened and to whom, and no secret."""
+    """16.3.1, 16.2.5: the event and the user, but no secret."""
 
     @pytest.fixture
     def events(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
@@ -444,7 +444,7 @@ class TestPasswords:
 
 
 class TestAddresses:
-    def test_are_stored_in_lower_case(self) -> None:
+    def test_addresses_are_stored_in_lower_case(self) -> None:
         user = make_user(email="Ana@Example.COM")
         assert user.email == "ana@example.com"
         assert User.objects.get(email="ANA@example.com") == user
@@ -465,7 +465,7 @@ class TestAddresses:
         assert "evil" not in body
 
 
-class TestCredentialsThatNobodyAskedFor:
+class TestUnneededCredentials:
     @pytest.mark.parametrize("header", ["Bearer junk", "Bearer", "Basic eA==", "Bearer a b"])
     def test_invalid_credentials_do_not_block_public_endpoints(
         self, api: APIClient, user: User, header: str
@@ -477,8 +477,8 @@ class TestCredentialsThatNobodyAskedFor:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestTogether:
-    """Two requests at the same moment."""
+class TestSimultaneousRequests:
+    """Two simultaneous requests."""
 
     @pytest.fixture(autouse=True)
     def no_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,11 +494,11 @@ class TestTogether:
         with ThreadPoolExecutor(4) as pool:
             return sorted(pool.map(in_a_thread, range(4)))
 
-    def test_one_registration_wins(self) -> None:
+    def test_one_of_two_simultaneous_registrations_succeeds(self) -> None:
         codes = self.at_once(lambda: APIClient().post(f"{AUTH}/register/", registration()))
         assert codes == [201, 400, 400, 400]
 
-    def test_one_reset_wins(self) -> None:
+    def test_one_of_two_simultaneous_resets_succeeds(self) -> None:
         token = reset_password_token.issue(make_user()).token
         body = {"token": token, "password": "another horse"}
         codes = self.at_once(lambda: APIClient().post(f"{AUTH}/reset_password/", body))

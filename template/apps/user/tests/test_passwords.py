@@ -1,4 +1,4 @@
-"""The bounds of passwords, and the time that checking one takes. The ids are those of OWASP ASVS 5.0."""
+"""The bounds of passwords, and the time of a failed login. The ids are those of OWASP ASVS 5.0."""
 
 from collections import Counter
 from typing import Any
@@ -48,20 +48,20 @@ class TestBounds:
         body = {"email": user.email, "password": password}
         assert api.post(f"{AUTH}/login/", body).status_code == 200
 
-    def test_a_longer_one_from_before_still_does(self, api: APIClient) -> None:
+    def test_a_longer_existing_password_still_logs_in(self, api: APIClient) -> None:
         user = make_user("x7" * 77)
         body = {"email": user.email, "password": "x7" * 77}
         assert api.post(f"{AUTH}/login/", body).status_code == 200
 
-    def test_the_admin_site_shows_them(self) -> None:
+    def test_the_admin_site_shows_the_bounds_of_passwords(self) -> None:
         with override("en"):
             assert password_validators_help_texts()[-1] == (
                 "Your password must contain at most 128 characters, not only spaces."
             )
 
 
-class TestTime:
-    """6.3.8. Counted, not timed: which hashers a failed login runs, and how often."""
+class TestLoginTime:
+    """6.3.8. Counts the runs of each hasher instead of measuring time."""
 
     @pytest.fixture(autouse=True)
     def hashers(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ class TestTime:
 
     @pytest.fixture
     def work(self, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-        """The iterations of PBKDF2 and the passes of Argon2 so far."""
+        """The iterations of PBKDF2 and the passes of Argon2 since the start of the test."""
         done: Counter[str] = Counter()
         pbkdf2, argon2 = PBKDF2PasswordHasher.encode, Argon2PasswordHasher.encode
         verify = Argon2PasswordHasher.verify

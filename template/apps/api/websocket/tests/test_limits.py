@@ -13,8 +13,7 @@ from pytest_django import Settings
 from apps.api.websocket.limits import RateLimit, keep_slot, release_slot, take_slot
 from apps.api.websocket.tests.client import TIMEOUT, Socket, connected
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token, make_user
 
 Logged = Callable[[], list[dict[str, Any]]]
 
@@ -103,7 +102,7 @@ class TestConnections:
     async def test_each_user_has_a_limit_of_their_own(self, bearer: str) -> None:
         other = await database_sync_to_async(make_user)()
         async with connected(authorization=bearer), connected(authorization=bearer):
-            header = f"Bearer {issue_jwt(other).token}"
+            header = f"Bearer {await database_sync_to_async(make_token)(other)}"
             async with connected(authorization=header) as socket:
                 assert await socket.echoes()
 

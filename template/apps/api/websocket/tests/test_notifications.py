@@ -19,8 +19,7 @@ from apps.api.notifications import _send, notify
 from apps.api.websocket.tests.client import NOTIFICATIONS, Socket, connected
 from apps.api.websocket.tests.redis_server import RedisServer
 from apps.user.models import User
-from apps.user.tests.factories import make_user
-from apps.user.tokens import issue_jwt
+from apps.user.tests.factories import make_token, make_user
 
 Logged = Callable[[], list[dict[str, Any]]]
 Committed = Callable[..., AbstractContextManager[list[Any]]]
@@ -46,10 +45,11 @@ async def test_every_connection_of_the_user_receives_a_notification(
     user: User, bearer: str, send: Callable[..., Any]
 ) -> None:
     other = await database_sync_to_async(make_user)()
+    token = await database_sync_to_async(make_token)(other)
     async with (
         connected(NOTIFICATIONS, authorization=bearer) as one,
         connected(NOTIFICATIONS, authorization=bearer) as two,
-        connected(NOTIFICATIONS, authorization=f"Bearer {issue_jwt(other).token}") as others,
+        connected(NOTIFICATIONS, authorization=f"Bearer {token}") as others,
     ):
         await send(user)
         assert [await one.receive_text_or_bytes(), await two.receive_text_or_bytes()] == [

@@ -13,7 +13,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from daphne.management.commands.runserver import Command
 from django.conf import settings
+from django.core.management import get_commands, load_command_class
 from websockets import ConnectionClosed, InvalidStatus, Subprotocol
 from websockets.sync.client import ClientConnection, connect
 
@@ -133,8 +135,8 @@ def test_a_stop_closes_websockets_with_a_code(server: Server) -> None:
             refused.recv(timeout=TIMEOUT)
     with server.connect() as client:
         if server.name == "daphne":
-            # A stop fails before Daphne has forgotten the handshake, which it does once a second.
-            # The echo shows that it has.
+            # In the first second after a handshake, Daphne closes WebSockets without a code.
+            # The echo shows that a check which Daphne makes each second has run since.
             time.sleep(1.1)
         client.send("hello")
         assert client.recv(timeout=TIMEOUT) == "hello"
@@ -149,3 +151,16 @@ def test_a_stop_closes_websockets_with_a_code(server: Server) -> None:
     assert "websocket_closed" in log
     assert TOKEN not in log
     assert "Traceback" not in log
+
+
+def test_a_process_that_is_not_daphne_does_not_load_it() -> None:
+    code = "import sys; from api_core import asgi, urls; print('daphne' in sys.modules)"
+    ran = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], cwd=BASE_DIR, check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert ran.stdout == "False\n"
+
+
+def test_runserver_serves_websockets() -> None:
+    assert get_commands()["runserver"] == "apps.api.websocket"
+    assert isinstance(load_command_class("apps.api.websocket", "runserver"), Command)

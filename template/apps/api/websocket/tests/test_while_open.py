@@ -69,6 +69,10 @@ def session_of(browser: Client) -> str:
     return browser.cookies[django_settings.SESSION_COOKIE_NAME].value
 
 
+def end_session(user: User) -> None:
+    services.end_session(user, user.sessions.get().pk)
+
+
 def deactivate(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
 
@@ -90,11 +94,14 @@ async def test_a_connection_closes_when_its_token_expires(
     ahead = expires_at - time.time() - 0.1
     clock = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + ahead)
     monkeypatch.setattr("apps.api.websocket.consumer.time", clock)
-    socket = await Socket(authorization=f"Bearer {token_of(user, exp=expires_at)}").open()
+    token = await database_sync_to_async(token_of)(user, exp=expires_at)
+    socket = await Socket(authorization=f"Bearer {token}").open()
     assert await socket.close_code() == 4401
 
 
-@pytest.mark.parametrize("change", [services.logout, change_password, deactivate, delete])
+@pytest.mark.parametrize(
+    "change", [end_session, services.end_sessions, change_password, deactivate, delete]
+)
 async def test_a_connection_closes_when_its_token_is_revoked(
     user: User, bearer: str, change: Callable[[User], object]
 ) -> None:
@@ -104,7 +111,7 @@ async def test_a_connection_closes_when_its_token_is_revoked(
     assert await socket.close_code() == 4401
 
 
-@pytest.mark.parametrize("change", [change_password, deactivate, delete])
+@pytest.mark.parametrize("change", [services.end_sessions, change_password, deactivate, delete])
 async def test_a_connection_closes_when_its_session_is_revoked(
     user: User, browser: Client, change: Callable[[User], object]
 ) -> None:
@@ -112,6 +119,16 @@ async def test_a_connection_closes_when_its_session_is_revoked(
     assert await socket.echoes()
     await database_sync_to_async(change)(user)
     assert await socket.close_code() == 4401
+
+
+async def test_a_connection_survives_the_end_of_another_session(user: User, bearer: str) -> None:
+    async with connected(authorization=bearer) as socket:
+        await database_sync_to_async(services.start_session)(user, services.Device())
+        newest = await database_sync_to_async(user.sessions.latest)("created_at")
+        await database_sync_to_async(services.end_session)(user, newest.pk)
+        for _check in range(3):
+            assert await socket.receive_nothing(timeout=0.05)
+            assert await socket.echoes()
 
 
 async def test_a_connection_closes_when_its_session_logs_out(browser: Client) -> None:

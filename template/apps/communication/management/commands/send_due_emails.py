@@ -6,7 +6,7 @@ from apps.communication.tasks import send_due_emails
 
 
 class Command(BaseCommand):
-    help = "Send the e-mails that are due. For cron, in addition to the worker."
+    help = "Send the e-mails that are due, in addition to the worker."
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:

@@ -4,8 +4,8 @@ from typing import Any, override
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.event_sync.inbound.queue import LONG_POLL, VISIBILITY, Consumer
-from apps.event_sync.stopping import stop_on_signals
+from apps.event_sync.inbound.queue import LONG_POLL, Consumer
+from common.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
@@ -16,28 +16,14 @@ class Command(BaseCommand):
         parser.add_argument(
             "--once", action="store_true", help="Exit when the queue is empty. For cron."
         )
-        parser.add_argument(
-            "--visibility",
-            type=int,
-            default=VISIBILITY,
-            metavar="SECONDS",
-            help=(
-                f"Visibility timeout (default: {VISIBILITY}): how long a message stays hidden if its"
-                " consumer dies. A consumer extends it while a handler runs."
-            ),
-        )
 
     @override
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, once: bool, **options: Any) -> None:
         if not settings.SQS_INBOUND_QUEUE_URL:
             raise CommandError("SQS_INBOUND_QUEUE_URL is not set: there is no queue to read.")
-        once = options["once"]
         with stop_on_signals() as stop:
             consumer = Consumer(
-                settings.SQS_INBOUND_QUEUE_URL,
-                stop,
-                long_poll=1 if once else LONG_POLL,
-                visibility=options["visibility"],
+                settings.SQS_INBOUND_QUEUE_URL, stop, long_poll=1 if once else LONG_POLL
             )
             outcomes = consumer.run(until_empty=once)
         summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))

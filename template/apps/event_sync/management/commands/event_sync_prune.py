@@ -7,7 +7,7 @@ from apps.event_sync.outgoing import outbox
 
 
 class Command(BaseCommand):
-    help = "Delete events that were sent long ago. Unsent events are kept. For cron."
+    help = "Delete events that were sent long ago. Unsent events are kept."
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:

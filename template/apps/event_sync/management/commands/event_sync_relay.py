@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 from structlog import get_logger
 
 from apps.event_sync.outgoing.relay import Relay
-from apps.event_sync.stopping import stop_on_signals
-from common.sqs.sqs_sync import MAX_CONNECTIONS, region_mismatch
+from common.sqs.sqs_sync import MAX_CONNECTIONS
+from common.stopping import stop_on_signals
 
 logger = get_logger(__name__)
 
@@ -37,9 +37,6 @@ class Command(BaseCommand):
         if not settings.SQS_QUEUE_URL:
             raise CommandError("SQS_QUEUE_URL is not set: there is no queue to send events to.")
         logger.info("event_sync_relay_started", threads=threads)
-        mismatch = region_mismatch(settings.SQS_QUEUE_URL)
-        if mismatch:
-            logger.warning("sqs_region_mismatch", mismatch=mismatch)
         with stop_on_signals() as stop:
             relay = Relay(settings.SQS_QUEUE_URL, stop, threads=threads)
             relay.run(until_empty=once)
@@ -48,7 +45,6 @@ class Command(BaseCommand):
             if relay.outage:
                 raise CommandError(
                     f"SQS is not available. The events remain in the table. {relay.outage.error}"
-                    f" {mismatch}".rstrip()
                 )
             counts = ", ".join(f"{count} {name}" for name, count in sorted(relay.counts.items()))
             self.stdout.write(counts or "nothing due")

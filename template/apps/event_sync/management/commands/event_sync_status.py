@@ -1,6 +1,5 @@
 import json
 from argparse import ArgumentParser
-from dataclasses import asdict
 from typing import Any, override
 
 from django.core.management.base import BaseCommand
@@ -19,10 +18,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         status = get_status()
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(status)))
+            self.stdout.write(json.dumps(status))
             return
         self.stdout.write(
-            f"pending: {status.pending}\n"
-            f"oldest pending: {status.oldest_pending_seconds:.0f} s\n"
-            f"dead: {status.dead}"
+            f"pending: {status['pending']}\n"
+            f"oldest pending: {status['oldest_pending_seconds']:.0f} s\n"
+            f"dead: {status['dead']}"
         )

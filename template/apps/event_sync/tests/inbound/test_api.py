@@ -43,7 +43,7 @@ def app_key(settings: Settings) -> None:
 @pytest.fixture
 def sender() -> APIClient:
     """The other service."""
-    client = APIClient(raise_request_exception=False)
+    client = APIClient(raise_request_exception=False, headers={"Accept-Language": "en"})
     client.credentials(HTTP_AUTHORIZATION=f"Token {KEY}")
     return client
 
@@ -178,9 +178,10 @@ class TestRefusal:
     def test_a_type_without_a_handler_is_refused(self, sender: APIClient) -> None:
         event = make_event("unheard of")
         status, answer = post(sender, confirmation(event))
-        assert (status, list(answer)) == (400, ["obj_type"])
+        message = "This service does not process confirmations of this type."
+        assert (status, answer) == (400, {"obj_type": [message]})
         event.refresh_from_db()
-        assert "unknown_obj_type" in event.log
+        assert '{"obj_type": ["unknown_obj_type"]}' in event.log
         assert event.received
         assert event.processed is None
 
@@ -290,12 +291,13 @@ class TestFailure:
         caplog.set_level(logging.CRITICAL, "apps.event_sync.managers.consumer_msg")
 
         def fail(event: EventSync, obj_data: dict[str, Any]) -> None:
-            raise LookupError("no such \0\ud800")
+            raise LookupError("no such \0\ud800" + "x" * 2000)
 
         with handled_by(fail):
             event = make_event("invoice")
             assert post(sender, confirmation(event))[0] == 500
-        assert "LookupError: no such ??" in refresh(event).log
+        _time, _type, _command, text = refresh(event).log.split(" ", 3)
+        assert text == f"{'LookupError: no such ??':x<1000}\n"
 
     def test_a_failed_confirmation_can_be_repeated(self, sender: APIClient) -> None:
         faults = [True, False]

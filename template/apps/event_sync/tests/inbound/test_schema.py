@@ -40,5 +40,9 @@ def test_the_openapi_schema_describes_the_key(api: APIClient) -> None:
     schema = api.get("/api/schema/?format=json").json()
     security = schema["paths"]["/api/v1/event-sync/"]["post"]["security"]
     assert security == [{"appKey": []}]
-    scheme = schema["components"]["securitySchemes"]["appKey"]
-    assert (scheme["in"], scheme["name"]) == ("header", "Authorization")
+    assert schema["components"]["securitySchemes"]["appKey"] == {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Token <APP_KEY>`, the key that the services share.",
+    }

@@ -18,9 +18,8 @@ State = EventSync.State
 
 type Fault = Literal["", "down", "lost answer", "slow answer", "no ids", "throttled", "forbidden"]
 
-# Seconds that the slow answer takes, and that a client of these tests waits.
-SLOW = 1.0
-PATIENCE = 0.4
+# Seconds that a client of these tests waits for a slow answer.
+PATIENCE = 0.2
 
 
 class Network(ThreadingHTTPServer):
@@ -33,6 +32,8 @@ class Network(ThreadingHTTPServer):
         self.server = server
         self.fault: Fault = ""
         self.requests = 0
+        # Slow answers that wait until the fault is over.
+        self.held = threading.Semaphore(0)
 
     @property
     def address(self) -> str:
@@ -56,7 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             status, headers, answer = self._forward(body)
             if fault == "slow answer":
-                time.sleep(SLOW)
+                network.held.release()
+                while network.fault == fault:
+                    time.sleep(0.01)
             if fault != "lost answer":
                 answer = _without_ids(answer) if fault == "no ids" else answer
                 self._answer(status, headers, answer)

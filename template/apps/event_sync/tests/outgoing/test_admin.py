@@ -34,6 +34,9 @@ def test_the_action_needs_the_permission_to_change(client: Client) -> None:
     assert client.get(LIST).status_code == 200
     send_again(client, dead)
     assert states(dead) == [State.DEAD]
+    user.user_permissions.add(Permission.objects.get(codename="change_eventsync"))
+    send_again(client, dead)
+    assert states(dead) == [State.PENDING]
 
 
 def test_the_admin_pages_open(admin_client: Client) -> None:

@@ -4,16 +4,19 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox
-from apps.event_sync.outgoing.outbox import LEASE, Failed, Sent
-from apps.event_sync.outgoing.status import Status, check_event_sync, get_status
+from apps.event_sync.outgoing.answer import Answer
+from apps.event_sync.outgoing.outbox import LEASE
+from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
+from apps.event_sync.outgoing.status import check_event_sync, get_status
+from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.outgoing.helpers import State, states, store
 
 pytestmark = pytest.mark.django_db
@@ -28,21 +31,21 @@ def pass_time(seconds: float) -> None:
     )
 
 
-def taken(event: EventSync) -> Sent:
-    return Sent(event_id=event.pk, lease=event.lease, message_id=f"id-{event.pk}")
+def send(*events: EventSync, in_order: bool = False) -> int:
+    """Record events of one claim as sent, and return how many of them were still held."""
+    answer = Answer(accepted={event.pk: f"id-{event.pk}" for event in events})
+    return outbox.record(events, answer, in_order=in_order)["sent"]
 
 
-def refused(event: EventSync, *, wait: float = 10, dead: bool = False) -> Failed:
-    return Failed(
-        event_id=event.pk,
-        lease=event.lease,
-        dead=dead,
-        attempts=event.attempts + 1,
-        wait=wait,
-        message_id="",
-        error="no",
-        remark="It was refused.\n",
-    )
+def refuse(event: EventSync, *, dead: bool = False) -> int:
+    """Record a refusal, the last one if the event is dead, and return 1 if it was still held."""
+    event.attempts = MAX_ATTEMPTS - 1 if dead else event.attempts
+    answer = Answer(refused={event.pk: "no"})
+    return outbox.record([event], answer, in_order=False)["failed"]
+
+
+def release(*events: EventSync) -> None:
+    outbox.record(events, Answer(), in_order=False)
 
 
 def test_a_claim_takes_a_due_event() -> None:
@@ -95,36 +98,54 @@ def test_a_relay_whose_lease_expired_changes_nothing() -> None:
     (slow,) = outbox.claim(10)
     pass_time(LEASE + 1)
     (quick,) = outbox.claim(10)
-    assert outbox.record_sent([taken(slow)]) == 0
-    assert outbox.record_failed([refused(slow)]) == 0
-    outbox.release([slow])
+    assert send(slow) == 0
+    assert refuse(slow) == 0
+    release(slow)
     assert states(slow) == [State.SENDING]
-    assert outbox.record_sent([taken(quick)]) == 1
+    assert send(quick) == 1
     # Nor after the event was sent.
-    assert outbox.record_failed([refused(slow)]) == 0
+    assert refuse(slow) == 0
     assert states(slow) == [State.SENT]
 
 
 def test_many_results_are_recorded_at_once() -> None:
-    for number in range(4):
+    for number in range(5):
         store(number)
     events = outbox.claim(10)
-    sent, failed = [taken(event) for event in events[:2]], [refused(events[2])]
-    assert (outbox.record_sent(sent), outbox.record_failed(failed)) == (2, 1)
-    assert states(*events) == [State.SENT, State.SENT, State.PENDING, State.SENDING]
-    one, other = EventSync.objects.get(pk=events[1].pk), EventSync.objects.get(pk=events[2].pk)
-    assert (one.message_id, one.lease, one.next_attempt_at) == (f"id-{one.pk}", "", None)
-    assert one.sent is not None
-    assert abs(one.sent - timezone.now()) < timedelta(minutes=1)
-    assert (other.attempts, other.last_error, other.log) == (1, "no", "It was refused.\n")
-    assert other.next_attempt_at is not None
-    assert other.next_attempt_at > other.created + timedelta(seconds=9)
+    pks = [event.pk for event in events]
+    answer = Answer(
+        accepted={pks[0]: "m0", pks[1]: "m1"}, refused={pks[2]: "no"}, unknown={pks[3]: "lost"}
+    )
+    assert outbox.record(events, answer, in_order=False) == {"sent": 2, "failed": 2}
+    assert states(*events) == [State.SENT] * 2 + [State.PENDING] * 3
+    _one, sent, refused, unknown, unsent = EventSync.objects.order_by("pk")
+    assert (sent.message_id, sent.lease, sent.next_attempt_at) == ("m1", "", None)
+    assert sent.sent is not None
+    assert abs(sent.sent - timezone.now()) < timedelta(minutes=1)
+    assert (refused.attempts, refused.last_error) == (1, "no")
+    assert refused.log == "Attempt 1 was refused. no\n"
+    assert refused.next_attempt_at is not None
+    assert refused.next_attempt_at > refused.created + timedelta(seconds=4)
+    assert (unknown.attempts, unknown.last_error, unknown.log) == (0, "lost", "")
+    assert (unsent.attempts, unsent.last_error, unsent.lease) == (0, "", "")
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_results_are_logged(*, dead: bool, caplog: pytest.LogCaptureFixture) -> None:
+    store()
+    (event,) = outbox.claim(10)
+    refuse(event, dead=dead)
+    assert logged(caplog, "event_sync_lease_lost") == []
+    refuse(event, dead=dead)
+    line = {"event_id": str(event.pk), "error": "no"}
+    assert logged(caplog, "event_sync_dead") == [line] * dead
+    assert logged(caplog, "event_sync_lease_lost") == [{"events": "1"}]
 
 
 def test_dead_events_are_not_claimed() -> None:
     store()
     (event,) = outbox.claim(10)
-    outbox.record_failed([refused(event, dead=True)])
+    refuse(event, dead=True)
     pass_time(10**6)
     assert outbox.claim(10) == []
     assert states(event) == [State.DEAD]
@@ -134,15 +155,16 @@ def test_each_refusal_is_added_to_the_log() -> None:
     store()
     for _attempt in range(2):
         (event,) = outbox.claim(10)
-        outbox.record_failed([refused(event, wait=0)])
+        refuse(event)
+        pass_time(100)
     event.refresh_from_db()
-    assert event.log == "It was refused.\n" * 2
+    assert event.log == "Attempt 1 was refused. no\nAttempt 2 was refused. no\n"
 
 
 def test_released_events_are_due() -> None:
     store()
     (event,) = outbox.claim(10)
-    outbox.release([event])
+    release(event)
     assert outbox.claim(10) == [event]
 
 
@@ -158,7 +180,7 @@ def test_at_most_one_batch_of_an_object_is_claimed() -> None:
         claimed = outbox.claim(100, in_order=True)
         assert claimed == events[start : start + 10]
         assert outbox.claim(100, in_order=True) == [], "the first of its object is being sent"
-        outbox.record_sent([taken(event) for event in claimed], in_order=True)
+        send(*claimed, in_order=True)
     assert not EventSync.objects.filter(blocked=True).exists()
 
 
@@ -171,16 +193,16 @@ def test_an_event_waits_for_an_earlier_one_of_its_object(*, only_the_second: boo
     assert outbox.claim(10, in_order=True, only=only) == ([] if only_the_second else [other])
     second.refresh_from_db()
     assert second.blocked
-    outbox.record_failed([refused(claimed, wait=100)])
+    refuse(claimed)
     assert outbox.claim(10, in_order=True, only=only) == [], "the first of its object waits"
     pass_time(101)
     (again,) = outbox.claim(10, in_order=True, only=[first.pk])
-    outbox.record_failed([refused(again, dead=True)])
+    refuse(again, dead=True)
     assert outbox.claim(10, in_order=True, only=[second.pk]) == [], "the first of its object died"
     outbox.requeue(EventSync.objects.filter(pk=first.pk))
     (again,) = outbox.claim(10, in_order=True, only=[first.pk, second.pk])
     assert again == first
-    outbox.record_sent([taken(again)], in_order=True)
+    send(again, in_order=True)
     assert outbox.claim(10, in_order=True, only=[second.pk]) == [second]
 
 
@@ -197,14 +219,27 @@ def test_blocked_events_are_not_read_again() -> None:
     assert EventSync.objects.filter(blocked=True).count() == 30
 
 
+def test_an_event_whose_lease_expired_can_be_blocked() -> None:
+    store(1)
+    second = store(1)
+    assert outbox.claim(10, only=[second.pk]) == [second]
+    pass_time(LEASE + 1)
+    assert outbox.claim(10, in_order=True, only=[second.pk]) == []
+    second.refresh_from_db()
+    assert (second.state, second.lease, second.blocked) == (State.PENDING, "", True)
+
+
 def test_unblock_all_makes_blocked_events_due() -> None:
     _first, second = store(1), store(1)
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == []
-    outbox.record_sent([taken(claimed)], in_order=False)
+    send(claimed, in_order=False)
     assert outbox.claim(10, in_order=True) == []
+    waiting = store(2, next_attempt_at=timezone.now() + timedelta(days=1))
     outbox.unblock_all()
+    assert not EventSync.objects.filter(blocked=True).exists()
     assert outbox.claim(10, in_order=True) == [second]
+    assert states(waiting) == [State.PENDING]
 
 
 def test_unblocked_events_are_claimed_before_later_events_of_other_objects() -> None:
@@ -212,7 +247,7 @@ def test_unblocked_events_are_claimed_before_later_events_of_other_objects() -> 
     (claimed,) = outbox.claim(1, in_order=True)
     assert outbox.claim(10, in_order=True) == []
     store(2)
-    outbox.record_sent([taken(claimed)], in_order=True)
+    send(claimed, in_order=True)
     assert claimed == first
     assert outbox.claim(1, in_order=True) == [second]
 
@@ -264,23 +299,34 @@ def test_old_sent_events_are_pruned() -> None:
 
 
 def test_the_status_counts_unsent_events_and_warns_of_late_ones() -> None:
-    assert get_status() == Status(pending=0, dead=0, oldest_pending_seconds=0)
+    assert get_status() == {"pending": 0, "dead": 0, "oldest_pending_seconds": 0}
     assert check_event_sync() == "ok"
     store(1)
     pass_time(200)
     store(2, state=State.SENDING)
     store(3, state=State.SENT)
     status = get_status()
-    assert (status.pending, status.dead) == (2, 0)
-    assert 200 <= status.oldest_pending_seconds < 260
+    assert (status["pending"], status["dead"]) == (2, 0)
+    assert 200 <= status["oldest_pending_seconds"] < 260
     assert check_event_sync() == "ok"
     pass_time(200)
     assert check_event_sync() == "warning"
 
 
+def test_an_unknown_status_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(QuerySet, "exists", fail)
+    assert check_event_sync() == "warning"
+    assert logged(caplog, "event_sync_status_unknown") == [{"error": "gone"}]
+
+
 def test_a_dead_event_is_a_warning() -> None:
     store(1, state=State.DEAD)
-    assert get_status() == Status(pending=0, dead=1, oldest_pending_seconds=0)
+    assert get_status() == {"pending": 0, "dead": 1, "oldest_pending_seconds": 0}
     assert check_event_sync() == "warning"
 
 
@@ -300,7 +346,7 @@ def test_concurrent_claims_take_each_event_once(*, in_order: bool) -> None:
                 events = outbox.claim(5, in_order=in_order)
                 claims.extend(events)
                 if events:
-                    outbox.record_sent([taken(event) for event in events], in_order=in_order)
+                    send(*events, in_order=in_order)
         finally:
             connection.close()
 
@@ -331,5 +377,5 @@ def test_events_from_before_the_blocked_column_keep_their_order() -> None:
     (claimed,) = outbox.claim(1, in_order=True)
     assert claimed.pk == again.pk
     assert outbox.claim(10, in_order=True) == []
-    outbox.record_sent([taken(claimed)], in_order=True)
+    send(claimed, in_order=True)
     assert [event.pk for event in outbox.claim(10, in_order=True)] == [second.pk]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from apps.event_sync.models import EventSync
@@ -25,6 +26,7 @@ from apps.event_sync.tests.outgoing.helpers import (
     states,
     store,
 )
+from common.sqs.sqs_sync import sqs_client
 
 pytestmark = pytest.mark.django_db
 
@@ -102,10 +104,11 @@ def test_dates_decimals_and_uuids_are_sent_as_strings(queue_url: str, commit: Co
         ("obj_cmd", ["put"]),
         ("obj_key", "x" * 256),
         ("obj_key", 5),
+        ("obj_key", "a\x00b"),
     ],
 )
 def test_an_event_that_cannot_be_sent_is_refused(field: str, value: Any) -> None:
-    with pytest.raises(EventRefusedError, match=field):
+    with pytest.raises(EventRefusedError, match=f"^{field} "):
         produce(**{field: value})
     assert not EventSync.objects.exists()
 
@@ -178,6 +181,15 @@ def test_events_without_an_id_have_their_own_object_keys(
     assert received_ids(fifo_url) == [event.pk for event in events]
 
 
+@pytest.mark.parametrize("length", [1, 200])
+def test_a_type_has_up_to_200_characters(length: int) -> None:
+    assert produce(obj_type="x" * length).obj_type == "x" * length
+
+
+def test_an_object_key_of_255_characters_is_kept() -> None:
+    assert produce(obj_data={"id": "x" * 247}).obj_key == "invoice:" + "x" * 247
+
+
 def test_a_long_object_key_is_hashed() -> None:
     one, other = (produce(obj_data={"id": "x" * 300 + end}).obj_key for end in "ab")
     assert len(one) == len(other) == 64
@@ -210,6 +222,10 @@ def test_nothing_is_sent_after_a_rollback(queue_url: str) -> None:
     # Nor after the next transaction of this thread.
     event = produce(2)
     assert received_ids(queue_url) == [event.pk]
+
+
+def test_ids_of_rolled_back_events_do_not_accumulate() -> None:
+    assert after_commit._Thread().event_ids.maxlen == 100
 
 
 @real_commits
@@ -287,6 +303,7 @@ def test_requests_do_not_wait_for_sqs_after_a_failure(
     sqs.fault = "down"
     with commit():
         first = produce(1)
+    assert "503" in after_commit.outage.error
     requests = sqs.requests
     sqs.fault = ""
     with commit():
@@ -298,6 +315,31 @@ def test_requests_do_not_wait_for_sqs_after_a_failure(
     assert states(first, second, third) == [State.PENDING, State.PENDING, State.SENT]
 
 
+def test_a_commit_uses_the_client_of_the_queue_with_short_time_outs(
+    queue_url: str, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def client(url: str, **time_outs: float) -> Any:
+        asked.append((url, time_outs))
+        return sqs_client(url, **time_outs)
+
+    monkeypatch.setattr(after_commit, "sqs_client", client)
+    with commit():
+        produce()
+    assert asked == [(queue_url, {"connect_timeout": 1, "read_timeout": 2})]
+
+
+def test_a_commit_makes_the_next_event_of_the_object_due(fifo_url: str, commit: Commit) -> None:
+    with commit():
+        produce()
+        later = timezone.now() + datetime.timedelta(hours=1)
+        following = store(blocked=True, next_attempt_at=later)
+    following.refresh_from_db()
+    assert not following.blocked
+    assert following.next_attempt_at == following.created
+
+
 @real_commits
 def test_an_error_in_the_commit_hook_does_not_reach_the_caller(
     queue_url: str, monkeypatch: pytest.MonkeyPatch
@@ -305,7 +347,7 @@ def test_an_error_in_the_commit_hook_does_not_reach_the_caller(
     def fail(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(after_commit, "results_of", fail)
+    monkeypatch.setattr(after_commit, "send_batch", fail)
     assert produce().state == State.SENDING  # Until the lease ends.
 
 

@@ -6,9 +6,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,13 +19,15 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from pytest_django import Settings
 
+from apps.event_sync import outage
+from apps.event_sync.management.commands import event_sync_setup
 from apps.event_sync.models import EventSync
-from apps.event_sync.outgoing import outbox, relay, retry, sending
+from apps.event_sync.outgoing import outbox, relay, sending
 from apps.event_sync.outgoing.relay import Relay
-from apps.event_sync.stopping import Stop
+from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
+from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.outgoing.helpers import (
     PATIENCE,
-    SLOW,
     Fault,
     Network,
     State,
@@ -32,6 +36,7 @@ from apps.event_sync.tests.outgoing.helpers import (
     store,
 )
 from common.sqs.sqs_sync import sqs_client
+from common.stopping import Stop
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +49,12 @@ def run_once(
     one = Relay(queue_url, Stop(), threads=threads, client=client)
     one.run(until_empty=True)
     return dict(one.counts)
+
+
+def send_due(one: Relay) -> bool:
+    """Send one round of due events."""
+    with ThreadPoolExecutor(1) as executor:
+        return one.send_due(executor)
 
 
 def make_due() -> None:
@@ -72,7 +83,7 @@ def test_large_events_are_sent_in_several_requests(queue_url: str, sqs: Network)
 def test_an_outage_costs_no_attempt(fault: Fault, queue_url: str, sqs: Network) -> None:
     events = [store(number) for number in range(3)]
     sqs.fault = fault
-    for _run in range(retry.LONGEST_PAUSE):
+    for _run in range(MAX_ATTEMPTS + 1):
         assert run_once(queue_url) == {"failed": 3}
     assert set(EventSync.objects.values_list("state", "attempts")) == {(State.PENDING, 0)}
     sqs.fault = ""
@@ -88,10 +99,10 @@ def test_an_event_without_a_known_result_is_sent_again(
     sqs.fault = fault
     assert run_once(queue_url, patience=PATIENCE) == {"failed": 1}
     assert states(event) == [State.PENDING]
+    assert fault != "slow answer" or sqs.held.acquire(timeout=10), "the message is in the queue"
     sqs.fault = ""
     make_due()
     assert run_once(queue_url) == {"sent": 1}
-    time.sleep(SLOW if fault == "slow answer" else 0)
     assert received_ids(queue_url) == [event.pk, event.pk], "at least once"
 
 
@@ -100,6 +111,7 @@ def test_a_fifo_queue_drops_a_repeated_message(fault: Fault, fifo_url: str, sqs:
     event = store()
     sqs.fault = fault
     run_once(fifo_url, patience=PATIENCE)
+    assert fault != "slow answer" or sqs.held.acquire(timeout=10), "the message is in the queue"
     sqs.fault = ""
     make_due()
     assert run_once(fifo_url) == {"sent": 1}
@@ -117,18 +129,29 @@ def test_the_relay_releases_its_events_when_an_outage_begins(queue_url: str, sqs
     assert run_once(queue_url) == {"sent": 60}
 
 
-def test_a_relay_holds_nothing_while_sqs_is_down(
-    queue_url: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "FIRST_PAUSE", 60)
+def test_a_relay_holds_nothing_while_sqs_is_down(queue_url: str, sqs: Network) -> None:
     for number in range(60):
         store(number)
     sqs.fault = "down"
     one = Relay(queue_url, Stop(), threads=1)
-    while not one.outage:
-        one._step()
-    one._step()
+    assert send_due(one)
+    requests = sqs.requests
+    one.outage._until += 60
+    assert not send_due(one)
+    assert sqs.requests == requests
     assert EventSync.objects.filter(state=State.PENDING, lease="").count() == 60
+
+
+def test_a_relay_tries_a_single_batch_after_an_outage(queue_url: str, sqs: Network) -> None:
+    for number in range(60):
+        store(number)
+    one = Relay(queue_url, Stop(), threads=1)
+    one.outage.begin("down")
+    one.outage._until = 0
+    assert send_due(one)
+    assert one.counts == {"sent": 10}
+    assert send_due(one)
+    assert one.counts == {"sent": 60}
 
 
 def test_a_message_too_large_for_the_queue_is_refused(queue_url: str) -> None:
@@ -152,16 +175,6 @@ def test_events_of_one_object_are_sent_in_batches_of_ten(fifo_url: str, sqs: Net
     assert run_once(fifo_url, threads=4) == {"sent": 25}
     assert sqs.requests == requests + 3
     assert received_ids(fifo_url) == [event.pk for event in events]
-
-
-def test_an_object_continues_while_sqs_is_slow(
-    fifo_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The response that unblocks the next ten events arrives when the relay has nothing else to do."""
-    monkeypatch.setattr(relay, "SLICE", 0.001)
-    for _ in range(25):
-        store(1)
-    assert run_once(fifo_url) == {"sent": 25}
 
 
 def test_large_events_of_one_object_stay_in_order(fifo_url: str, sqs: Network) -> None:
@@ -222,36 +235,47 @@ def test_a_result_is_discarded_after_the_lease_expired(
 ) -> None:
     """Another relay has sent the event meanwhile."""
     event = store()
-    other: list[EventSync] = []
+    one, other = Relay(queue_url, Stop()), Relay(queue_url, Stop())
+    record = outbox.record
 
-    def slow(*args: Any) -> Any:
-        answered.wait(10)
-        return sending.send_batch(*args)
-
-    def claim_for_another(self: Relay, timeout: float) -> None:
-        monkeypatch.setattr(Relay, "_collect", collect)
+    def record_late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(outbox, "record", record)
         make_due()
-        other.extend(outbox.claim(10))
-        answered.set()
-        collect(self, timeout)
+        send_due(other)
+        return record(*args, **options)
 
-    answered = threading.Event()
-    collect = Relay._collect
-    monkeypatch.setattr(relay, "send_batch", slow)
-    monkeypatch.setattr(Relay, "_collect", claim_for_another)
-    assert run_once(queue_url) == {"sent": 0, "lease_lost": 1}
-    event.refresh_from_db()
-    assert (event.state, event.lease) == (State.SENDING, other[0].lease)
+    monkeypatch.setattr(outbox, "record", record_late)
+    send_due(one)
+    assert (one.counts, other.counts) == ({"lease_lost": 1}, {"sent": 1})
+    assert states(event) == [State.SENT]
+    assert received_ids(queue_url) == [event.pk] * 2
 
 
 def test_an_old_claim_is_released_unsent(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store()
     monkeypatch.setattr(relay, "FRESH", -1)
     one = Relay(queue_url, Stop())
-    one._step()
+    assert send_due(one)
     assert not one.counts
     assert received_ids(queue_url) == []
     assert set(EventSync.objects.values_list("state", "lease")) == {(State.PENDING, "")}
+
+
+def test_a_stop_releases_what_was_not_sent(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The responses to requests in flight are recorded."""
+    for number in range(25):
+        store(number)
+    stop = Stop()
+
+    def send_and_stop(*args: Any) -> Any:
+        stop.requested = True
+        return sending.send_batch(*args)
+
+    monkeypatch.setattr(relay, "send_batch", send_and_stop)
+    one = Relay(queue_url, stop, threads=1)
+    one.run()
+    assert one.counts == {"sent": 10}
+    assert EventSync.objects.filter(state=State.PENDING, lease="").count() == 15
 
 
 # Running until it is stopped
@@ -289,25 +313,17 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "backoff", lambda failures, **bounds: 0.01)
+
+
 def all_sent() -> bool:
     return not EventSync.objects.exclude(state=State.SENT).exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_starting_relay_looks_at_blocked_events_again(fifo_url: str) -> None:
-    first = store(1)
-    store(1)
-    (claimed,) = outbox.claim(1, in_order=True)
-    assert outbox.claim(10, in_order=True) == [], "the second is blocked by the first"
-    outbox.record_sent(
-        [outbox.Sent(event_id=first.pk, lease=claimed.lease, message_id="m")], in_order=False
-    )
-    with running(fifo_url):
-        wait_until(all_sent)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_running_relay_sends_new_events(queue_url: str) -> None:
+def test_a_running_relay_sends_new_events(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "POLL_INTERVAL", 0.01)
     events = []
     with running(queue_url):
         for number in range(2):
@@ -320,7 +336,7 @@ def test_a_running_relay_sends_new_events(queue_url: str) -> None:
 def test_a_running_relay_continues_after_an_outage(
     queue_url: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "FIRST_PAUSE", 0.1)
+    quick_retries(monkeypatch)
     store()
     sqs.fault = "down"
     with running(queue_url) as one:
@@ -337,16 +353,16 @@ def test_a_running_relay_continues_after_a_database_failure(
     """Events that SQS accepted meanwhile are recorded when the database is back, and not sent again."""
     failures = 0
 
-    def fail(events: object, **options: object) -> int:
+    def fail(*args: object, **options: object) -> None:
         nonlocal failures
         failures += 1
         if failures == 3:
-            monkeypatch.setattr(outbox, "record_sent", record_sent)
+            monkeypatch.setattr(outbox, "record", record)
         raise OperationalError("gone")
 
-    record_sent = outbox.record_sent
-    monkeypatch.setattr(relay, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(outbox, "record_sent", fail)
+    record = outbox.record
+    quick_retries(monkeypatch)
+    monkeypatch.setattr(outbox, "record", fail)
     event = store()
     with running(queue_url):
         wait_until(all_sent)
@@ -354,39 +370,41 @@ def test_a_running_relay_continues_after_a_database_failure(
     assert received_ids(queue_url) == [event.pk]
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_stops_on_a_signal(
-    number: signal.Signals, queue_url: str, restored_signals: None
+    number: signal.Signals, queue_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for event in range(30):
         store(event)
 
-    def kill() -> None:
-        time.sleep(0.3)
+    def send_and_stop(*args: Any) -> Any:
+        monkeypatch.setattr(relay, "send_batch", sending.send_batch)
         os.kill(os.getpid(), number)
+        return sending.send_batch(*args)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    started = time.monotonic()
+    monkeypatch.setattr(relay, "send_batch", send_and_stop)
     call_command("event_sync_relay")
-    killer.join()
-    assert time.monotonic() - started < 10
     assert not EventSync.objects.filter(state=State.SENDING).exists()
     sent = EventSync.objects.filter(state=State.SENT).count()
-    assert len(received_ids(queue_url)) == sent
+    assert len(received_ids(queue_url)) == sent > 0
+
+
+def test_a_failure_to_close_the_connection_does_not_stop_the_relay(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close() -> None:
+        raise OperationalError("closed")
+
+    monkeypatch.setattr(outbox, "outbox_connection", lambda: SimpleNamespace(close=close))
+    stop = Stop()
+    stop.requested = True
+    Relay(queue_url, stop)._await_database(OperationalError("gone"))
+    (line,) = logged(caplog, "event_sync_outage")
+    assert line["of"] == "database"
+    assert line["error"].endswith("OperationalError: gone")
 
 
 # Commands
-
-
-@pytest.fixture
-def restored_signals() -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    handlers = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, handlers, strict=True):
-        signal.signal(number, handler)
 
 
 def run(command: str, *arguments: str) -> str:
@@ -395,7 +413,7 @@ def run(command: str, *arguments: str) -> str:
     return output.getvalue()
 
 
-def test_once_exits_when_nothing_is_due(queue_url: str, restored_signals: None) -> None:
+def test_once_exits_when_nothing_is_due(queue_url: str) -> None:
     for number in range(3):
         store(number)
     assert run("event_sync_relay", "--once", "--threads", "1") == "3 sent\n"
@@ -403,9 +421,7 @@ def test_once_exits_when_nothing_is_due(queue_url: str, restored_signals: None) 
     assert len(received_ids(queue_url)) == 3
 
 
-def test_once_fails_if_sqs_is_unavailable(
-    queue_url: str, sqs: Network, restored_signals: None
-) -> None:
+def test_once_fails_if_sqs_is_unavailable(queue_url: str, sqs: Network) -> None:
     store()
     sqs.fault = "down"
     with pytest.raises(CommandError, match=r"SQS is not available.*503"):
@@ -425,57 +441,58 @@ def set_up(name: str, *arguments: str, **options: Any) -> str:
     return output.getvalue()
 
 
-@pytest.mark.parametrize("answer", ["", "n", "no", "maybe"])
+@pytest.mark.parametrize("answer", ["", "n", "no", "maybe", "x"])
 def test_setup_shows_the_account_and_creates_nothing_unless_confirmed(
     answer: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda: answer)
     shown = StringIO()
-    with pytest.raises(CommandError, match="Nothing was created"):
+    with pytest.raises(CommandError, match=r"^Nothing was created\.$"):
         set_up("not-there", no_input=False, stderr=shown)
     assert f"Endpoint: {sqs.address}\n" in shown.getvalue()
     assert "Account: 123456789012 (arn:aws:" in shown.getvalue()
-    assert "Region: us-east-1\n" in shown.getvalue()
+    prompt = "Create the queue and its dead-letter queue there? [y/N] "
+    assert shown.getvalue().endswith(f"Region: us-east-1\n{prompt}")
     urls = sqs_client().list_queues(QueueNamePrefix="not-there").get("QueueUrls", [])
     assert urls == []
 
 
+@pytest.mark.parametrize("answer", ["y", "Yes "])
 def test_setup_creates_the_queues_if_confirmed(
-    sqs: Network, monkeypatch: pytest.MonkeyPatch
+    answer: str, sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builtins.input", lambda: "y")
+    monkeypatch.setattr("builtins.input", lambda: answer)
     assert "/confirmed\n" in set_up("confirmed", no_input=False)
+
+
+@pytest.mark.parametrize(
+    ("sqs_endpoint", "sts_endpoint"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com", None),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ],
+)
+def test_setup_sends_credentials_to_amazon_or_to_the_server_of_the_queue(
+    sqs_endpoint: str, sts_endpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def client(name: str, *, region_name: str, endpoint_url: str | None) -> Any:
+        asked.append((name, region_name, endpoint_url))
+        return SimpleNamespace(get_caller_identity=lambda: {"Account": "1", "Arn": "a"})
+
+    monkeypatch.setattr("boto3.session.Session", lambda: SimpleNamespace(client=client))
+    meta = SimpleNamespace(endpoint_url=sqs_endpoint, region_name="eu-west-1")
+    assert event_sync_setup._account(SimpleNamespace(meta=meta)) == "1 (a)"  # type: ignore[arg-type]
+    assert asked == [("sts", "eu-west-1", sts_endpoint)]
 
 
 def test_setup_without_a_terminal_needs_no_input(
     sqs: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", StringIO())
-    with pytest.raises(CommandError, match="--no-input"):
+    with pytest.raises(CommandError, match=r"^There is no one to ask; --no-input"):
         set_up("not-there", no_input=False)
-
-
-def test_setup_without_credentials_shows_an_unknown_account(
-    sqs: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sqs.fault = "forbidden"
-    shown = StringIO()
-    with pytest.raises(CommandError):
-        set_up("not-there", stderr=shown)
-    assert "Account: unknown (" in shown.getvalue()
-
-
-def test_once_names_the_error_and_a_mismatch_of_regions(
-    sqs: Network, settings: Settings, restored_signals: None
-) -> None:
-    settings.AWS_REGION = "us-east-1"
-    settings.SQS_QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/nowhere"
-    store()
-    with pytest.raises(CommandError) as raised:
-        run("event_sync_relay", "--once")
-    message = str(raised.value)
-    assert "NonExistentQueue" in message or "does not exist" in message
-    assert "is in eu-west-1, but AWS_DEFAULT_REGION (or AWS_REGION) is us-east-1" in message
 
 
 @pytest.mark.parametrize("name", ["orders", "orders.fifo"])
@@ -494,7 +511,9 @@ def test_setup_creates_a_queue_and_its_dead_letter_queue(name: str, sqs: Network
     ]
     assert attributes["MaximumMessageSize"] == "1048576"
     assert attributes["MessageRetentionPeriod"] == str(7 * 24 * 60 * 60)
-    assert attributes["ReceiveMessageWaitTimeSeconds"] == "20"
+    assert attributes["VisibilityTimeout"] == "120"
+    assert attributes.get("FifoQueue", "false") == ("true" if "fifo" in name else "false")
+    assert attributes["SqsManagedSseEnabled"] == "true"
     redrive = json.loads(attributes["RedrivePolicy"])
     assert int(redrive["maxReceiveCount"]) == 5
     dead_name = redrive["deadLetterTargetArn"].rpartition(":")[2]
@@ -506,40 +525,22 @@ def test_setup_creates_a_queue_and_its_dead_letter_queue(name: str, sqs: Network
     assert dead["MessageRetentionPeriod"] == str(14 * 24 * 60 * 60)
 
 
-def test_setup_lets_no_other_queue_use_its_dead_letter_queue(sqs: Network) -> None:
-    policies = []
-
-    def look(params: dict[str, Any], **others: Any) -> None:
-        policies.append(params["Attributes"])
-
-    events = sqs_client().meta.events
-    events.register("provide-client-params.sqs.SetQueueAttributes", look)
-    set_up("bills")
-    events.unregister("provide-client-params.sqs.SetQueueAttributes", look)
-    assert json.loads(policies[1]["RedriveAllowPolicy"]) == {
-        "redrivePermission": "byQueue",
-        "sourceQueueArns": ["arn:aws:sqs:us-east-1:123456789012:bills"],
-    }
-
-
-def test_setup_keeps_the_settings_of_an_existing_queue(sqs: Network) -> None:
+def test_setup_keeps_an_existing_queue(sqs: Network) -> None:
     attributes: Any = {"MaximumMessageSize": "262144", "VisibilityTimeout": "7"}
     url = sqs_client().create_queue(QueueName="older", Attributes=attributes)["QueueUrl"]
-    remarks = StringIO()
-    output = set_up("older", "--inbound", stderr=remarks)
-    assert "older accepts messages of at most 262144 bytes" in remarks.getvalue()
-    assert f"SQS_INBOUND_QUEUE_URL={url}" in output
+    assert f"SQS_INBOUND_QUEUE_URL={url}" in set_up("older", "--inbound")
     found: Any = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
         "Attributes"
     ]
-    assert found["VisibilityTimeout"] == "7"
-    assert "RedrivePolicy" in found
+    assert (found["VisibilityTimeout"], found["MaximumMessageSize"]) == ("7", "262144")
 
 
 def test_setup_without_permission_fails_with_the_reason(sqs: Network) -> None:
     sqs.fault = "forbidden"
+    shown = StringIO()
     with pytest.raises(CommandError, match="AccessDenied"):
-        set_up("orders")
+        set_up("orders", stderr=shown)
+    assert "Account: unknown (" in shown.getvalue()
 
 
 def test_status_prints_the_counts() -> None:
