@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import select
 import socket
 import ssl
 import threading
@@ -20,6 +19,7 @@ from support.live import Server, Service, serving
 from support.servers import free_port, started
 from support.walk import Api
 from support.websocket_stack import needs, wait_for_port
+from websockets import Subprotocol
 from websockets.sync.client import connect
 
 # The service is that of tests/reports.
@@ -37,17 +37,17 @@ class Caddy(NamedTuple):
     def url(self) -> str:
         return f"https://localhost:{self.https}"
 
-    @property
-    def authority(self) -> Path:
-        return self.folder / "caddy/pki/authorities/local/root.crt"
+    def tls(self) -> ssl.SSLContext:
+        """Return a context that trusts Caddy's own authority only."""
+        authority = self.folder / "caddy/pki/authorities/local/root.crt"
+        return ssl.create_default_context(cafile=str(authority))
 
     def log(self) -> str:
         return (self.folder / "program.log").read_text()
 
     def connection(self) -> ssl.SSLSocket:
         plain = socket.create_connection(("localhost", self.https), timeout=20)
-        context = ssl.create_default_context(cafile=str(self.authority))
-        return context.wrap_socket(plain, server_hostname="localhost")
+        return self.tls().wrap_socket(plain, server_hostname="localhost")
 
 
 @contextmanager
@@ -87,9 +87,8 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def api(proxy: Caddy, monkeypatch: pytest.MonkeyPatch) -> Api:
-    monkeypatch.setenv("SSL_CERT_FILE", str(proxy.authority))
-    return Api(proxy.url, FORGED)
+def api(proxy: Caddy) -> Api:
+    return Api(proxy.url, FORGED, proxy.tls())
 
 
 def log_in(api: Api, server: Server) -> None:
@@ -110,7 +109,8 @@ def test_a_client_gets_from_registration_to_the_echo(
 ) -> None:
     log_in(api, server)
     url = f"wss://localhost:{proxy.https}/ws/echo/"
-    with connect(url, subprotocols=["jwt", api.token]) as connection:  # type: ignore[list-item]
+    protocols = [Subprotocol("jwt"), Subprotocol(api.token)]
+    with connect(url, subprotocols=protocols, ssl=proxy.tls()) as connection:
         connection.send("à toi")
         assert connection.recv(timeout=20) == "à toi"
 
@@ -132,7 +132,7 @@ def test_http_is_redirected(proxy: Caddy) -> None:
     opener.add_handler(urllib.request.HTTPHandler())
     with opener.open(request, timeout=20) as response:
         assert response.status == 308
-        assert response.headers["Location"] == f"{proxy.url}/api/v1/health/"
+        assert response.headers["Location"] == "https://localhost/api/v1/health/"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_large_body_does_not_reach_the_service(
     with proxy.connection() as client:
         head = f"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\n{length}"
         client.sendall(head.encode() + body)
-        assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 413 "), proxy.log()[-3000:]
     assert "/admin/login/" not in server.log()[position:]
 
 
@@ -168,7 +168,10 @@ def test_a_request_waits_while_the_service_restarts(tmp_path: Path) -> None:
     port = free_port()
     with caddy(tmp_path, port) as proxy, proxy.connection() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        assert not select.select([client], [], [], 1)[0]
+        client.settimeout(1)
+        with pytest.raises(TimeoutError):
+            client.recv(65_536)
+        client.settimeout(20)
         with ThreadingHTTPServer(("127.0.0.1", port), Hello) as service:
             threading.Thread(target=service.serve_forever).start()
             try:
