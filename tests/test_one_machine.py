@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 from support import TEMPLATE
+from support.containers import wait_until
 from support.live import Server, Service, serving
 from support.servers import free_port, started
 from support.walk import Api
@@ -67,7 +68,7 @@ def caddy(folder: Path, upstream: int) -> Iterator[Caddy]:
     folders = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     command = [needs("caddy"), "run", "--config", "Caddyfile"]
     with started(*command, cwd=folder, DOMAIN="localhost", **folders):
-        wait_for_port(running.https)
+        wait_until(lambda: "certificate obtained" in running.log(), 60)
         wait_for_port(running.http)
         yield running
 
