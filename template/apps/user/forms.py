@@ -10,7 +10,9 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework.request import Request
 from structlog import get_logger
 
@@ -72,6 +74,13 @@ class OwnPasswordForm(_NotifyPasswordChangedMixin, admin_forms.AdminPasswordChan
 
 class SetPasswordForm(_NotifyPasswordChangedMixin, auth_forms.AdminPasswordChangeForm[User]):
     """Set the password of any user."""
+
+    # Django does not translate the warning. Its script shows and hides the element.
+    usable_password_help_text = format_lazy(  # type: ignore[assignment] # the stub says str
+        '{}<ul id="id_unusable_warning" class="messagelist"><li class="warning">{}</li></ul>',
+        auth_forms.SetUnusablePasswordMixin.usable_password_help_text,
+        gettext_lazy("If disabled, the current password for this user will be lost."),
+    )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -234,6 +234,13 @@ class TestPasswords:
         assert not user.has_usable_password()
         assert [email.to for email in delivered()] == [[user.email]]
 
+    def test_the_warning_about_a_disabled_password_is_translated(
+        self, superuser: User, user: User
+    ) -> None:
+        page = logged_in(superuser).get(password_url(user), headers={"Accept-Language": "pt-br"})
+        assert "a senha atual deste usuário será perdida" in page.content.decode()
+        assert "If disabled" not in page.content.decode()
+
     @pytest.mark.parametrize("password", ["x7" * 64 + "y", " " * 8, "12345678"])
     def test_every_form_refuses_what_the_api_refuses(
         self, superuser: User, user: User, password: str
