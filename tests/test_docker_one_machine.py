@@ -91,15 +91,30 @@ class Machine(Containers):
             "EMAIL_HOST_USER": "",
         }
         (service / ".env").write_text("".join(f"{name}={env[name]}\n" for name in env))
-        services = {"mail": outside(answers)["mail"]}
+        services = {"mail": outside(answers)["mail"] | {"stop_grace_period": "0s"}}
         (service / "outside.json").write_text(json.dumps({"services": services}))
         (service / "caddy.yml").write_text(CADDY.format(slug=slug))
 
-    def run(self, command: str, *arguments: str, **variables: str) -> str:
-        """Run a command of the README with more arguments."""
+    def run(self, command: str, *arguments: str) -> str:
+        """Run a command of the README, with more arguments."""
         assert command in self.commands
-        words = [*command.split(), *arguments]
-        return run(*words, cwd=self.service, **{"PORT": str(self.port)} | variables)
+        return run(*command.split(), *arguments, cwd=self.service, PORT=str(self.port))
+
+    def create_administrator(self) -> None:
+        """Run the command of the README, which asks for the password, without a terminal."""
+        command = "docker compose exec web python manage.py createsuperuser"
+        assert command in self.commands
+        words = command.split()
+        words[3:3] = ["--no-TTY", f"--env=DJANGO_SUPERUSER_PASSWORD={PASSWORD}"]
+        words += ["--no-input", "--email=admin@example.com"]
+        run(*words, cwd=self.service, PORT=str(self.port))
+
+    def restore(self, path: str) -> None:
+        """Run the command of the README with another backup."""
+        (command,) = [line for line in self.commands if "restore.sh" in line]
+        *words, example = command.split()
+        assert Path(example).suffix == Path(path).suffix
+        run(*words, path, cwd=self.service, PORT=str(self.port))
 
     def tls(self) -> ssl.SSLContext:
         authority = "/data/caddy/pki/authorities/local/root.crt"
@@ -127,12 +142,7 @@ def machine(
     running = Machine(service, answers, slug)
     try:
         running.run("docker compose up -d --build", "--wait")
-        create = ["--no-input", "--email=admin@example.com"]
-        command = "docker compose exec web python manage.py createsuperuser"
-        assert command in running.commands
-        words = command.split()
-        password = f"--env=DJANGO_SUPERUSER_PASSWORD={PASSWORD}"
-        run(*words[:3], "-T", password, *words[3:], *create, cwd=service, PORT=str(running.port))
+        running.create_administrator()
         yield running
     finally:
         running.down()
@@ -159,11 +169,7 @@ def test_a_backup_can_be_restored(machine: Machine) -> None:
     machine.shell(CREATE_USER)
     assert machine.shell(COUNT_USERS) == "2"
 
-    restore = next(line for line in machine.commands if "restore.sh" in line)
-    example = restore.split()[-1]
-    assert Path(example).suffix == backup.suffix
-    machine.commands.append(restore.replace(example, path))
-    machine.run(machine.commands[-1])
+    machine.restore(path)
     assert machine.shell(COUNT_USERS) == "1"
     assert machine.log_in()("GET", "users/me/").status == 200
 
@@ -174,7 +180,7 @@ def test_a_damaged_backup_changes_nothing(machine: Machine) -> None:
     backup.write_bytes(backup.read_bytes()[: backup.stat().st_size // 2])
     before = machine.container("web")
     with pytest.raises(pytest.fail.Exception):
-        run("sh", "docker/vm/restore.sh", path, cwd=machine.service, PORT=str(machine.port))
+        machine.restore(path)
     assert machine.container("web") == before
     assert machine.log_in()("GET", "users/me/").status == 200
 
