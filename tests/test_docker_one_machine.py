@@ -35,7 +35,13 @@ services:
         ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
         CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]
     ports: !override ["127.0.0.1:${{PORT}}:443"]
+    # So that --wait waits for the certificate.
+    healthcheck:
+      test: ["CMD", "python", "-c", "{handshake}"]
+      interval: 1s
+      retries: 60
 """
+HANDSHAKE = "import ssl; ssl.get_server_certificate(('localhost', 443))"
 CREATE_USER = (
     "from apps.user.models import User; User(email='new@example.com', password='!').save()"
 )
@@ -93,7 +99,7 @@ class Machine(Containers):
         (service / ".env").write_text("".join(f"{name}={env[name]}\n" for name in env))
         services = {"mail": outside(answers)["mail"] | {"stop_grace_period": "0s"}}
         (service / "outside.json").write_text(json.dumps({"services": services}))
-        (service / "caddy.yml").write_text(CADDY.format(slug=slug))
+        (service / "caddy.yml").write_text(CADDY.format(slug=slug, handshake=HANDSHAKE))
 
     def run(self, command: str, *arguments: str) -> str:
         """Run a command of the README, with more arguments."""
