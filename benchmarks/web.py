@@ -222,8 +222,11 @@ def all_servers(service: Path, plain: Path) -> Iterator[dict[tuple[str, str], Se
         limit = theirs | {"DJANGO_SETTINGS_MODULE": "plain.limit"}
         servers = {}
         for name, command in PLAIN_COMMANDS.items():
+            own = ours | {"SERVER": name}
+            if name == "gunicorn":
+                own["WEB_THREADS"] = "4"  # as many as the plain project has
             for key, token, run in (
-                (SERVICE, jwt, running(service, "./start_server.sh", ours | {"SERVER": name})),
+                (SERVICE, jwt, running(service, "./start_server.sh", own)),
                 (PLAIN, plain_jwt, running(plain, command, theirs)),
                 (LIMIT, plain_jwt, running(plain, command, limit)),
             ):
@@ -307,6 +310,14 @@ def plot(measured: dict[tuple[str, str, str], Calls]) -> str:
     return bars(f"CPU of the server for each GET {ME}", "ms", groups)
 
 
+def write_section(name: str, text: str) -> None:
+    """Print the tables, and write them to their section of the page."""
+    print(text)
+    head, start, rest = PAGE.read_text().partition(f"<!-- benchmarks/{name}.py -->\n")
+    _old, end, tail = rest.partition("<!-- end -->\n")
+    PAGE.write_text(f"{head}{start}\n{text}\n\n{end}{tail}")
+
+
 def main() -> None:
     service = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as name:
@@ -331,10 +342,7 @@ def main() -> None:
                 ).stdout
             )
     text = report(measured, many, logins, argon2)
-    print(text)
-    head, start, rest = PAGE.read_text().partition("<!-- nox -s bench -->\n")
-    _old, end, tail = rest.partition("<!-- end -->\n")
-    PAGE.write_text(f"{head}{start}\n{text}\n\n{end}{tail}")
+    write_section("web", text)
     PLOT.write_text(plot(measured))
 
 
