@@ -1,4 +1,4 @@
-"""Weight: the start and the memory of a service, the size of its image, and the CPU of a copy.
+"""Weight: the start and the memory of a service, and the size of its image.
 
 ``nox -s bench`` runs it beside a generated service with the default answers, and writes what it
 measured to ``docs/performance.md``. As in production, only the packages of ``requirements.txt`` are
@@ -7,7 +7,6 @@ installed. What is compared is measured in turns, so that a noisy machine distur
 
 import os
 import re
-import resource
 import shutil
 import statistics
 import subprocess
@@ -17,7 +16,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from copy_times import UV, copied, empty_template
+from copy_times import UV, children_cpu
 from support.servers import production
 from web import HEALTH, PLAIN, PLAIN_COMMANDS, ROOT, SERVICE, processes, running, write_section
 from websocket_servers import HOST
@@ -28,10 +27,9 @@ BASE_IMAGE = "python:3.13-slim"
 
 def cpu(run: Callable[[], object]) -> float:
     """Return the CPU seconds of the programs that this runs."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_cpu()
     run()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_cpu() - before
 
 
 def in_turns(programs: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -79,14 +77,6 @@ def image_size(service: Path) -> int:
     return round((whole - base) / 1e6)
 
 
-def table(title: str, figures: dict[str, float]) -> list[str]:
-    floor = next(iter(figures.values()))
-    rows = [
-        f"| {name} | {value:.2f} | {value / floor:.2f}x |" for name, value in figures.items()
-    ]
-    return [f"| {title} | CPU seconds | |", "|---|---|---|", *rows, ""]
-
-
 def start_and_memory(service: Path, plain: Path) -> list[str]:
     programs = service / ".venv/bin"
     ours = production("postgres:///none") | {
@@ -95,7 +85,7 @@ def start_and_memory(service: Path, plain: Path) -> list[str]:
         "WEB_CONCURRENCY": "1",
     }
     theirs = ours | {"DJANGO_SETTINGS_MODULE": "plain.settings"}
-    starts = {PLAIN: check(plain, theirs), SERVICE: check(service, ours)}
+    starts = in_turns({PLAIN: check(plain, theirs), SERVICE: check(service, ours)})
     memory = [
         f"| {name}, {server} | {idle_memory(folder, command, variables)} |"
         for server, plain_command in PLAIN_COMMANDS.items()
@@ -105,31 +95,18 @@ def start_and_memory(service: Path, plain: Path) -> list[str]:
         )
     ]
     return [
-        *table("`manage.py check`", in_turns(starts)),
+        "| `manage.py check` | CPU seconds | of the plain project's |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {value:.2f} | {value / starts[PLAIN]:.2f} |"
+            for name, value in starts.items()
+        ),
+        "",
         "| An idle web process | resident MiB | not backed by a file |",
         "|---|---|---|",
         *memory,
         "",
     ]
-
-
-def copies(folder: Path) -> list[str]:
-    template = ROOT / "template"
-    files = [path.relative_to(template) for path in template.rglob("*") if path.is_file()]
-    # Jinja would render the name of the answers file in a template without questions.
-    files = [path for path in files if "{{" not in str(path)]
-    templates = {
-        "one empty file": empty_template(folder / "one", [Path("README.md")]),
-        f"{len(files)} empty files": empty_template(folder / "many", files),
-        "this template": ROOT,
-    }
-
-    def copy(template: Path) -> Callable[[], object]:
-        return lambda: copied(template, Path(tempfile.mkdtemp(dir=folder)))
-
-    return table(
-        "`copier copy`", in_turns({label: copy(path) for label, path in templates.items()})
-    )
 
 
 def main() -> None:
@@ -141,10 +118,18 @@ def main() -> None:
         python = str(service / ".venv/bin/python")
         for command in (
             ["venv", "--quiet", str(service / ".venv")],
-            ["pip", "sync", "--quiet", "--compile-bytecode", "--python", python, "requirements.txt"],
+            [
+                "pip",
+                "sync",
+                "--quiet",
+                "--compile-bytecode",
+                "--python",
+                python,
+                "requirements.txt",
+            ],
         ):
             subprocess.run([UV, *command], cwd=service, check=True)
-        lines = [*start_and_memory(service, plain), *copies(folder)]
+        lines = start_and_memory(service, plain)
         if shutil.which("docker"):
             lines.append(f"The image: {image_size(service)} MB on top of `{BASE_IMAGE}`.")
     write_section("weight", "\n".join(lines).rstrip())
