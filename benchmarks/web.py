@@ -42,10 +42,11 @@ PLAIN_COMMANDS = {
 ROOT = Path(__file__).parent.parent
 PAGE, PLOT = ROOT / "docs/performance.md", ROOT / "docs/images/performance.svg"
 
-# Production, for clients that share one address.
+# Production, for clients that share one address and one user.
 BENCH_SETTINGS = """
 from api_core.settings.prod import *
 
+API_SESSIONS_PER_USER = 1_000_000
 for scope in REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]:
     REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"][scope] = "1000000/min"
 """
