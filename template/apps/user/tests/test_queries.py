@@ -43,7 +43,8 @@ def test_the_number_of_queries_with_a_jwt(
     assert response.status_code in {200, 204}
 
 
-# Three counters of the rate limits, the user, the time of the login, and the session.
+# Three counters of the rate limits, the user, the time of the login, the session, and how many
+# the user has.
 def test_the_number_of_queries_of_a_login(
     api: APIClient, user: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
