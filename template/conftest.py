@@ -1,11 +1,12 @@
 """Fixtures for all tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from django.core.mail import EmailMessage
 from rest_framework.test import APIClient
 
+from apps.api.tests.receiver import Receiver, reporting
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
 from apps.user.tests.factories import make_token, make_user
@@ -40,3 +41,10 @@ def delivered(db: None, mailoutbox: Sequence[EmailMessage]) -> Callable[[], Sequ
         return mailoutbox
 
     return deliver
+
+
+@pytest.fixture
+def sentry() -> Iterator[Receiver]:
+    """A server that receives the error reports of this test."""
+    with reporting() as server:
+        yield server

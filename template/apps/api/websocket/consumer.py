@@ -65,6 +65,11 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         except RedisError as error:
             logger.warning("redis_unavailable", error=error)
             await self.close_with(CloseCode.TRY_AGAIN_LATER)
+        except OSError:  # the client has left
+            raise
+        except Exception:
+            logger.exception("websocket_failed", user_id=self._user_id())
+            await self.close_with(CloseCode.TRY_AGAIN_LATER)
         except asyncio.CancelledError:  # Daphne stops
             await self.close_with(CloseCode.RECONNECT)
             raise
@@ -152,7 +157,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
                     await self.close_with(CloseCode.TRY_AGAIN_LATER)
             except Exception:
                 # Without checks the connection would stay open for ever.
-                logger.exception("websocket_checks_failed")
+                logger.exception("websocket_checks_failed", user_id=self._user_id())
                 await self.close_with(CloseCode.TRY_AGAIN_LATER)
 
     async def _check(self, credentials: Credentials) -> Credentials:
@@ -174,12 +179,15 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         except DatabaseFailure as error:
             logger.warning("websocket_slot_not_released", error=error)
 
+    def _user_id(self) -> int | None:
+        credentials: Credentials | None = self.scope["credentials"]
+        return credentials.user.pk if credentials else None
+
     def _log(self) -> None:
-        credentials = self.scope["credentials"]
         logger.info(
             "websocket_closed",
             path=self.scope["path"],
-            user=credentials.user.pk if credentials else None,
+            user=self._user_id(),
             code=self._code,
             seconds=round(time.monotonic() - self._opened_at, 3),
         )
