@@ -126,6 +126,4 @@ def sentry_dsn(value: str) -> None:
 def installed(module: str) -> None:
     """Refuse a variable whose packages are not installed."""
     if find_spec(module) is None:
-        raise ValidationError(
-            "Needs more packages: pip install -r requirements-observability.txt"
-        )
+        raise ValidationError("Needs more packages: pip install -r requirements-observability.txt")

@@ -36,7 +36,6 @@ class SentryHandler(logging.Handler):
             dsn,
             default_integrations=False,
             integrations=[AtexitIntegration(lambda _pending, _timeout: None), DedupeIntegration()],
-            send_default_pii=False,
             include_local_variables=False,
             max_request_body_size="never",
             max_breadcrumbs=0,

@@ -141,7 +141,10 @@ def logging_config(level: int, *, as_json: bool, sentry_dsn: str = "") -> dict[s
             },
             **({"sentry": sentry} if sentry_dsn else {}),
         },
-        "root": {"handlers": ["console", "sentry"] if sentry_dsn else ["console"], "level": max(level, logging.INFO)},
+        "root": {
+            "handlers": ["console", "sentry"] if sentry_dsn else ["console"],
+            "level": max(level, logging.INFO),
+        },
         "loggers": {
             **{name: {"level": level} for name in OWN_LOGGERS},
             # The servers have configured these with handlers of their own.

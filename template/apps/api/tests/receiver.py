@@ -62,11 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def receiver() -> Iterator[Receiver]:
     with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
 
 
 @contextmanager
@@ -75,7 +75,9 @@ def reporting() -> Iterator[Receiver]:
     with receiver() as server:
         handler = SentryHandler(server.dsn)
         logging.getLogger().addHandler(handler)
-        yield server
-        logging.getLogger().removeHandler(handler)
-        sentry_sdk.get_client().close()
-        sentry_sdk.get_global_scope().set_client(None)
+        try:
+            yield server
+        finally:
+            logging.getLogger().removeHandler(handler)
+            sentry_sdk.get_client().close()
+            sentry_sdk.get_global_scope().set_client(None)
