@@ -123,6 +123,14 @@ def sentry_dsn(value: str) -> None:
         installed("sentry_sdk")
 
 
+def otlp_endpoint(value: str) -> None:
+    """Refuse what is not the URL of an OTLP receiver, and any if its packages are not installed."""
+    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValidationError("Must be the URL of an OTLP/HTTP receiver: http://HOST:4318")
+    if value:
+        installed("opentelemetry")
+
+
 def installed(module: str) -> None:
     """Refuse a variable whose packages are not installed."""
     if find_spec(module) is None:

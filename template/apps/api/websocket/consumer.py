@@ -22,6 +22,7 @@ from apps.api.websocket.codes import CloseCode
 from apps.api.websocket.credentials import Credentials
 from apps.api.websocket.limits import RateLimit, keep_slot, lease_seconds, release_slot, take_slot
 from apps.user.models import User
+from common import telemetry
 
 logger = get_logger(__name__)
 
@@ -76,6 +77,8 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         finally:
             if self._checks:
                 self._checks.cancel()
+            if self._accepted:
+                telemetry.change("websocket.connections.open", -1)
             self._log()
             await self._release_slot()
 
@@ -102,6 +105,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         self, subprotocol: str | None = None, headers: list[tuple[str, str]] | None = None
     ) -> None:
         self._accepted = True
+        telemetry.change("websocket.connections.open", 1)
         await super().accept(subprotocol or self.scope["subprotocol"], headers)
 
     async def websocket_receive(self, message: Any) -> None:
