@@ -67,7 +67,7 @@ def traceparent() -> str:
     return _sdk.traceparent() if _sdk else ""
 
 
-def count(name: str, results: Mapping[str, int]) -> None:
+def count[Result: str](name: str, results: Mapping[Result, int]) -> None:
     """Add to a counter: numbers by their result."""
     if _sdk:
         for result, number in results.items():

@@ -53,7 +53,7 @@ class Exported:
 
     def metrics(self) -> dict[str, list[tuple[dict[str, Any], float]]]:
         """Return the last points of each metric: their attributes, and the value or the count."""
-        found = {}
+        found: dict[str, list[tuple[dict[str, Any], float]]] = {}
         for body in self._bodies("/v1/metrics"):
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 assert "service.instance.id" in _attributes(resource.resource.attributes)
