@@ -47,7 +47,7 @@ def request(method: str, *, parent: str) -> "AbstractContextManager[dict[str, An
 
 
 def database_call(system: str, operation: str) -> AbstractContextManager[object]:
-    """Trace and measure a call of a database such as Redis."""
+    """Trace and measure a call of a database."""
     if not _sdk:
         return nullcontext()
     attributes = {"db.system.name": system, "db.operation.name": operation}
