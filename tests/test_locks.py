@@ -73,7 +73,9 @@ def test_uv_is_constrained_to_the_locked_versions(service: Path, pyproject: dict
     pins = pyproject["project"]["dependencies"] + groups["dev"] + groups["observability"]
     constraints = list(map(Requirement, pyproject["tool"]["uv"]["constraint-dependencies"]))
     direct = {canonicalize_name(Requirement(pin).name) for pin in pins}
-    expected = [line for line in requirements(service / "requirements-dev.txt") if line.name not in direct]
+    expected = [
+        line for line in requirements(service / "requirements-dev.txt") if line.name not in direct
+    ]
     assert constraints == expected
 
 
