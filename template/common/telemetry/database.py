@@ -1,11 +1,14 @@
 """Trace and measure queries: https://docs.djangoproject.com/en/6.1/topics/db/instrumentation/"""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from common import telemetry
+
+_FIRST_WORD = re.compile(r"\A\W*(\w*)")
 
 
 def trace_queries(connection: BaseDatabaseWrapper, **_kwargs: Any) -> None:
@@ -22,6 +25,6 @@ def _trace_query(
     context: dict[str, Any],
 ) -> Any:
     # Neither the statement nor its parameters are exported.
-    operation = str(sql).lstrip("( ").partition(" ")[0].upper()
+    operation = _FIRST_WORD.findall(str(sql))[0].upper()
     with telemetry.database_call(context["connection"].vendor, operation):
         return execute(sql, params, many, context)

@@ -61,6 +61,22 @@ def test_a_failed_request_is_an_error_without_data(
     assert not [secret for secret in (EMAIL, PASSWORD, user.email) if secret in exported_bytes]
 
 
+def test_an_exception_is_exported_as_its_type(exported: Exported) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        telemetry.span("task", "CONSUMER"),
+        telemetry.messaging_call("smtp", "send"),
+    ):
+        fail()
+    task, call = exported.span("task"), exported.span("smtp send")
+    assert task.is_error
+    assert task.attributes == {"error.type": "RuntimeError"}
+    assert call.attributes["error.type"] == "RuntimeError"
+    ((attributes, _count),) = exported.metrics()["messaging.client.operation.duration"]
+    assert attributes["error.type"] == "RuntimeError"
+    assert EMAIL not in repr(exported._server.received)
+
+
 def test_unknown_methods_and_paths_are_one_time_series(api: APIClient, exported: Exported) -> None:
     for number in range(3):
         api.generic(f"METHOD{number}", f"/nowhere/{number}/")
