@@ -1,11 +1,14 @@
 """Fixtures for all tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from django.core.mail import EmailMessage
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from apps.api.tests.otlp import Exported, exporting
+from apps.api.tests.receiver import Receiver, reporting
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
 from apps.user.tests.factories import make_token, make_user
@@ -40,3 +43,19 @@ def delivered(db: None, mailoutbox: Sequence[EmailMessage]) -> Callable[[], Sequ
         return mailoutbox
 
     return deliver
+
+
+@pytest.fixture
+def sentry() -> Iterator[Receiver]:
+    """A server that receives the error reports of this test."""
+    with reporting() as server:
+        yield server
+
+
+@pytest.fixture
+def exported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
+    """The traces and metrics of this test."""
+    middleware = "common.telemetry.middleware.TraceMiddleware"
+    settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE]
+    with exporting(monkeypatch) as exported:
+        yield exported

@@ -6,8 +6,8 @@
 With ``add PACKAGE`` or ``remove PACKAGE``, run that command of uv first, with its options. Other
 options, such as ``--upgrade`` and ``--upgrade-package PACKAGE``, are those of ``uv pip compile``.
 
-The versions are written to requirements.txt, requirements-dev.txt and the constraints in
-pyproject.toml, so that pip, ``uv sync`` and ``uv run`` all install the same ones.
+The versions are written to three locks and the constraints in pyproject.toml, so that pip,
+``uv sync`` and ``uv run`` all install the same ones.
 """
 
 import os
@@ -19,6 +19,7 @@ from pathlib import Path
 
 PYPROJECT = Path("pyproject.toml")
 LOCK = Path("requirements.txt")
+OBSERVABILITY_LOCK = Path("requirements-observability.txt")
 DEV_LOCK = Path("requirements-dev.txt")
 COMMANDS = {
     "add": ["add", "--quiet", "--no-sync", "--bounds", "exact"],
@@ -45,9 +46,12 @@ def main(*arguments: str) -> int:
 
 
 def lock(*options: str) -> None:
-    compile_lock = ["pip", "compile", "--quiet", str(PYPROJECT), *options]
-    uv(*compile_lock, "--group", "dev", "--output-file", str(DEV_LOCK))
-    uv(*compile_lock, "--constraints", str(DEV_LOCK), "--output-file", str(LOCK))
+    compile_lock = ["pip", "compile", "--quiet", *options]
+    groups = ["--group", "dev", "--group", "observability"]
+    uv(*compile_lock, str(PYPROJECT), *groups, "--output-file", str(DEV_LOCK))
+    compile_lock += ["--constraints", str(DEV_LOCK)]
+    uv(*compile_lock, str(PYPROJECT), "--output-file", str(LOCK))
+    uv(*compile_lock, "--group", "observability", "--output-file", str(OBSERVABILITY_LOCK))
 
 
 def uv(*arguments: str) -> None:
@@ -59,8 +63,8 @@ def uv(*arguments: str) -> None:
 def indirect_requirements() -> list[str]:
     """Return the requirements in requirements-dev.txt that pyproject.toml does not pin."""
     pyproject = tomllib.loads(PYPROJECT.read_text("utf-8"))
-    direct = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
-    names = {name_of(requirement) for requirement in direct}
+    direct = [pyproject["project"]["dependencies"], *pyproject["dependency-groups"].values()]
+    names = {name_of(requirement) for requirements in direct for requirement in requirements}
     locked = re.findall(r"^\w.*?(?= \\$)", DEV_LOCK.read_text("utf-8"), flags=re.MULTILINE)
     return [requirement for requirement in locked if name_of(requirement) not in names]
 

@@ -224,6 +224,13 @@ def test_the_image_runs_any_command(image: Containers) -> None:
     assert start(image, "python", "-c", "print(6 * 7)").stdout == "42\n"
 
 
+def test_an_image_without_the_packages_for_reports_names_them(image: Containers) -> None:
+    dsn = {"SENTRY_DSN": "https://key@sentry.example.com/1"}
+    ended = start(image, "manage", "check", **variables(DEFAULTS), **dsn)
+    assert ended.returncode == 1
+    assert "pip install -r requirements-observability.txt" in ended.stderr
+
+
 def test_the_image_contains_no_build_tools(image: Containers) -> None:
     tools = "for name in gcc cc make git curl wget; do command -v $name; done; true"
     assert start(image, "sh", "-c", tools).stdout == ""
@@ -326,9 +333,10 @@ def test_outdated_static_files_in_a_volume_are_replaced(
 def test_a_stop_of_gunicorn_in_a_channels_service_fails_no_request(
     copier: CopierFixture, short_path: Path
 ) -> None:
+    """With the packages for error reports, without which this image would not start."""
     with production(copier, short_path, DEFAULTS) as containers:
         with (containers.service / ".env").open("a") as env:
-            env.write("SERVER=gunicorn\n")
+            env.write("SERVER=gunicorn\nOBSERVABILITY=1\nSENTRY_DSN=https://key@localhost/1\n")
         containers.up("--build", "web", "db", "redis")
         assert "gunicorn" in containers.execute("sh", "-c", "cat /proc/[0-9]*/cmdline")
         stop_under_load(containers)

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from pytest_copier.plugin import CopierFixture
 from support import ROOT, TEMPLATE, UV, VARIANTS, copy, name_of, programs, run
 
-LOCKS = ["requirements.txt", "requirements-dev.txt"]
+LOCKS = ["requirements.txt", "requirements-observability.txt", "requirements-dev.txt"]
 
 Pins = dict[str, str]
 
@@ -54,30 +54,37 @@ def pyproject(service: Path) -> dict[str, Any]:
 
 def test_a_lock_contains_the_pins_of_pyproject(service: Path, pyproject: dict[str, Any]) -> None:
     runtime = pinned(pyproject["project"]["dependencies"])
-    dev = pinned(pyproject["dependency-groups"]["dev"])
+    groups = pyproject["dependency-groups"]
+    dev, observability = pinned(groups["dev"]), pinned(groups["observability"])
     assert runtime.items() <= locked(service / "requirements.txt").items()
-    assert (runtime | dev).items() <= locked(service / "requirements-dev.txt").items()
+    assert observability.items() <= locked(service / "requirements-observability.txt").items()
+    everything = runtime | dev | observability
+    assert everything.items() <= locked(service / "requirements-dev.txt").items()
 
 
 def test_the_locks_of_a_service_agree(service: Path) -> None:
-    runtime = locked(service / "requirements.txt")
-    assert runtime.items() <= locked(service / "requirements-dev.txt").items()
+    for name in LOCKS:
+        assert locked(service / name).items() <= locked(service / "requirements-dev.txt").items()
 
 
 def test_uv_is_constrained_to_the_locked_versions(service: Path, pyproject: dict[str, Any]) -> None:
     """The pins and the constraints together are exactly the versions in requirements-dev.txt."""
-    pins = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
+    groups = pyproject["dependency-groups"]
+    pins = pyproject["project"]["dependencies"] + groups["dev"] + groups["observability"]
     constraints = list(map(Requirement, pyproject["tool"]["uv"]["constraint-dependencies"]))
     direct = {canonicalize_name(Requirement(pin).name) for pin in pins}
-    expected = [line for line in requirements(service / LOCKS[1]) if line.name not in direct]
+    expected = [
+        line for line in requirements(service / "requirements-dev.txt") if line.name not in direct
+    ]
     assert constraints == expected
 
 
 def test_the_lock_for_production_has_no_packages_for_development(
     service: Path, pyproject: dict[str, Any]
 ) -> None:
-    dev = pinned(pyproject["dependency-groups"]["dev"])
-    assert not dev.keys() & locked(service / "requirements.txt").keys()
+    groups = pyproject["dependency-groups"]
+    others = pinned(groups["dev"] + groups["observability"])
+    assert not others.keys() & locked(service / "requirements.txt").keys()
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -121,6 +128,7 @@ def test_uv_and_pip_install_the_same_versions(installed: Path, tmp_path: Path) -
         by_pip[name] = freeze(environment) - seeded
     assert by_pip["requirements-dev.txt"] == by_uv_run
     assert by_pip["requirements.txt"] < by_uv_run
+    assert by_pip["requirements-observability.txt"] < by_uv_run
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ def test_one_command_adds_a_package_and_another_removes_it(installed: Path) -> N
     pyproject = tomllib.loads((installed / "pyproject.toml").read_text())
     assert "python-slugify" in pinned(pyproject["project"]["dependencies"])
     assert "text-unidecode" in pinned(pyproject["tool"]["uv"]["constraint-dependencies"])
-    for name in LOCKS:
+    for name in ("requirements.txt", "requirements-dev.txt"):
         assert {"python-slugify", "text-unidecode"} <= locked(installed / name).keys()
         assert set(before[name].splitlines()) < set(files()[name].splitlines())
     run(UV, "run", "python", "-c", "import slugify", cwd=installed)

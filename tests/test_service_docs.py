@@ -100,6 +100,7 @@ def test_the_how_tos_of_contributing_work(service: Path) -> None:
     add_a_setting(service, section(text, "Add a setting"))
     service_docs.write(service, files(section(text, "Send an e-mail")))
     service_docs.write(service, files(section(text, "Run a task in the background")))
+    service_docs.write(service, files(section(text, "Add a metric")))
     add_a_job(service, section(text, "Run a command on a schedule"))
     add_an_event(service, section(text, "Send an event and handle its confirmation"))
     add_a_consumer(service, section(text, "Add a WebSocket consumer"))

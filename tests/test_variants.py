@@ -352,9 +352,11 @@ def needed(variant: Variant, requirements: list[str]) -> set[str]:
 def test_the_locks_contain_exactly_the_packages_that_are_needed(variant: Variant) -> None:
     pyproject = tomllib.loads((variant.folder / "pyproject.toml").read_text())
     runtime = pyproject["project"]["dependencies"]
+    groups = pyproject["dependency-groups"]
     for lock, direct in {
         "requirements.txt": runtime,
-        "requirements-dev.txt": runtime + pyproject["dependency-groups"]["dev"],
+        "requirements-observability.txt": groups["observability"],
+        "requirements-dev.txt": runtime + groups["dev"] + groups["observability"],
     }.items():
         lines = re.findall(r"^\w.*==.*(?= \\$)", (variant.folder / lock).read_text(), re.MULTILINE)
         locked = map(Requirement, lines)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parseaddr
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,3 +113,25 @@ def switched_off(value: bool) -> None:  # noqa: FBT001 - the signature of a vali
     """Refuse a development switch in production."""
     if value:
         raise ValidationError("Must be off in production.")
+
+
+def sentry_dsn(value: str) -> None:
+    """Refuse what is not a DSN, and any if its package is not installed."""
+    if value and not re.fullmatch(r"https?://[^\s/@]+@[^\s/@]+/(\S+/)?\d+", value):
+        raise ValidationError("Must be the DSN of a Sentry project: https://KEY@HOST/PROJECT")
+    if value:
+        installed("sentry_sdk")
+
+
+def otlp_endpoint(value: str) -> None:
+    """Refuse what is not the URL of an OTLP receiver, and any if its packages are not installed."""
+    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValidationError("Must be the URL of an OTLP/HTTP receiver: http://HOST:4318")
+    if value:
+        installed("opentelemetry")
+
+
+def installed(module: str) -> None:
+    """Refuse a variable whose packages are not installed."""
+    if find_spec(module) is None:
+        raise ValidationError("Needs more packages: pip install -r requirements-observability.txt")

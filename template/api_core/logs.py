@@ -55,7 +55,7 @@ structlog.configure(
 
 def remove_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Redact values that look like secrets, and data in exceptions (a structlog processor)."""
-    return {name: _without_secrets(value) for name, value in event.items()}
+    return {name: without_secrets(value) for name, value in event.items()}
 
 
 def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
@@ -69,16 +69,17 @@ def describe_error_arguments(record: logging.LogRecord) -> logging.LogRecord:
     return record
 
 
-def _without_secrets(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
+    """Return a value with everything redacted that looks like a secret."""
     match value:
         case None | bool() | int() | float():
             return value
         case BaseException():
             return _SECRET.sub("[redacted]", describe_error(value))
         case dict():
-            return {str(key): _without_secrets(each) for key, each in value.items()}
+            return {str(key): without_secrets(each) for key, each in value.items()}
         case list() | tuple():
-            return [_without_secrets(each) for each in value]
+            return [without_secrets(each) for each in value]
     text = value if isinstance(value, str) else repr(value)
     # Each alternative contains one of these. Most values do not, and are spared the pattern.
     if "@" in text or "%40" in text or "eyJ" in text or ":" in text:
@@ -99,8 +100,9 @@ def log_uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).critical("thread_failed", exc_info=arguments.exc_value)
 
 
-def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
-    """Return ``LOGGING``, which logs to standard error from ``level`` on."""
+def logging_config(level: int, *, as_json: bool, sentry_dsn: str = "") -> dict[str, Any]:
+    """Return ``LOGGING``, which logs to standard error from ``level`` on, and errors to Sentry."""
+    sentry = {"class": "api_core.error_reports.SentryHandler", "dsn": sentry_dsn}
     renderers: list[Processor] = (
         [
             structlog.processors.ExceptionRenderer(lambda exc_info: format_traceback(exc_info[1])),
@@ -137,8 +139,12 @@ def logging_config(level: int, *, as_json: bool) -> dict[str, Any]:
                 "formatter": "structured",
                 "filters": ["safe"] if as_json else [],
             },
+            **({"sentry": sentry} if sentry_dsn else {}),
         },
-        "root": {"handlers": ["console"], "level": max(level, logging.INFO)},
+        "root": {
+            "handlers": ["console", "sentry"] if sentry_dsn else ["console"],
+            "level": max(level, logging.INFO),
+        },
         "loggers": {
             **{name: {"level": level} for name in OWN_LOGGERS},
             # The servers have configured these with handlers of their own.

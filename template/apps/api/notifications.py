@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from structlog import get_logger
 
 from apps.user.models import User
+from common import telemetry
 
 logger = get_logger(__name__)
 
@@ -48,5 +49,6 @@ def _send(user_id: int, text: str) -> None:
 async def _send_to_group(group: str, text: str) -> None:
     layer = channel_layers[DEFAULT_CHANNEL_LAYER]
     # Seconds: the caller of ``notify`` is waiting.
-    async with asyncio.timeout(2):
-        await layer.group_send(group, {"type": "notification", "text": text})
+    with telemetry.database_call("redis", "group_send"):
+        async with asyncio.timeout(2):
+            await layer.group_send(group, {"type": "notification", "text": text})

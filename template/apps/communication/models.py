@@ -50,6 +50,10 @@ class Email(models.Model):
     subject = models.CharField(_("subject"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     sent_at = models.DateTimeField(_("sent at"), null=True)
+    # The trace of the request: https://www.w3.org/TR/trace-context/
+    traceparent = models.CharField(
+        max_length=55, blank=True, default="", db_default="", editable=False
+    )
 
     objects: ClassVar[models.Manager["Email"]] = EmailQuerySet.as_manager()
 

@@ -5,13 +5,14 @@ import json
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Min, QuerySet
 from django.utils import timezone, translation
 
 from apps.communication.kinds import get_kind
 from apps.communication.languages import supported_language
 from apps.communication.models import Email
 from apps.communication.tasks import enqueue_delivery
+from common import telemetry
 
 
 def queue_email(
@@ -31,6 +32,7 @@ def queue_email(
             to=to,
             context=context,
             language=supported_language(language or translation.get_language()),
+            traceparent=telemetry.traceparent(),
         )
         enqueue_delivery(email)
     return email
@@ -53,3 +55,20 @@ def prune_emails(*, days: float) -> int:
     old = timezone.now() - timedelta(days=days)
     done = Email.objects.exclude(state__in=Email.WAITING)
     return done.filter(created_at__lt=old).delete()[0]
+
+
+def measure() -> dict[str, float]:
+    """Return metrics of the queue, for ``settings.MEASUREMENTS``. Times are in seconds.
+
+    A waiting e-mail may wait for its next attempt. An overdue one waits for a worker.
+    """
+    row = Email.objects.filter(state__in=Email.WAITING).aggregate(
+        waiting=Count("pk"), oldest=Min("created_at"), due=Min("next_attempt_at")
+    )
+    now = timezone.now()
+    oldest, due = row["oldest"] or now, row["due"] or now
+    return {
+        "email.waiting": row["waiting"],
+        "email.oldest_waiting_seconds": (now - oldest).total_seconds(),
+        "email.overdue_seconds": max(0, (now - due).total_seconds()),
+    }

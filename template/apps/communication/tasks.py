@@ -17,6 +17,7 @@ from structlog import get_logger
 from apps.communication.kinds import get_kind
 from apps.communication.models import Email
 from apps.communication.rendering import render_email
+from common import telemetry
 from common.backoff import backoff
 from common.email_addresses import normalise_email
 
@@ -36,7 +37,12 @@ LONGEST_WAIT = 6 * 60 * 60
 def deliver_email(email_id: int) -> str | None:
     """Try to send an e-mail if it is due, and return its new state."""
     email = _claim(email_id)
-    return _attempt(email) if email else None
+    if email is None:
+        return None
+    with telemetry.span("email.deliver", "CONSUMER", parent=email.traceparent):
+        state = _attempt(email)
+    telemetry.count("email.attempts", {state: 1})
+    return state
 
 
 @task
@@ -123,7 +129,7 @@ def _build(email: Email) -> EmailMultiAlternatives | None:
 
 def _send(message: EmailMultiAlternatives) -> None:
     message.to = [normalise_email(address) for address in message.to]
-    with mailers["default"] as mailer:
+    with telemetry.messaging_call("smtp", "send"), mailers["default"] as mailer:
         mailer.send_messages([message])
 
 

@@ -69,6 +69,11 @@ class EventSync(models.Model):
     message_id = models.CharField(_("message id"), max_length=100, blank=True, default="")
     last_error = models.TextField(_("last error"), blank=True, default="")
 
+    # The trace of the request: https://www.w3.org/TR/trace-context/
+    traceparent = models.CharField(
+        max_length=55, blank=True, default="", db_default="", editable=False
+    )
+
     # Confirmation
 
     # SHA-256 of the data that confirmed the event. Other data for it are a conflict.

@@ -15,6 +15,8 @@ from botocore.config import Config
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
+from common import telemetry
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
@@ -84,9 +86,10 @@ class SqSManager:
         if is_fifo(queue_url):
             arguments["MessageGroupId"] = "default"
             arguments["MessageDeduplicationId"] = hashlib.sha256(body.encode()).hexdigest()
-        answer = sqs_client(queue_url).send_message(
-            QueueUrl=queue_url, MessageBody=body, **arguments
-        )
+        with telemetry.messaging_call("aws_sqs", "send"):
+            answer = sqs_client(queue_url).send_message(
+                QueueUrl=queue_url, MessageBody=body, **arguments
+            )
         message_id: str | None = answer.get("MessageId")
         if not message_id:
             raise NotAcknowledgedError("SQS responded without a message id")

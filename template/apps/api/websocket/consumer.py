@@ -22,6 +22,7 @@ from apps.api.websocket.codes import CloseCode
 from apps.api.websocket.credentials import Credentials
 from apps.api.websocket.limits import RateLimit, keep_slot, lease_seconds, release_slot, take_slot
 from apps.user.models import User
+from common import telemetry
 
 logger = get_logger(__name__)
 
@@ -65,12 +66,19 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         except RedisError as error:
             logger.warning("redis_unavailable", error=error)
             await self.close_with(CloseCode.TRY_AGAIN_LATER)
+        except OSError:  # the client has left
+            raise
+        except Exception:
+            logger.exception("websocket_failed", user_id=self._user_id())
+            await self.close_with(CloseCode.TRY_AGAIN_LATER)
         except asyncio.CancelledError:  # Daphne stops
             await self.close_with(CloseCode.RECONNECT)
             raise
         finally:
             if self._checks:
                 self._checks.cancel()
+            if self._accepted:
+                telemetry.change("websocket.connections.open", -1)
             self._log()
             await self._release_slot()
 
@@ -97,6 +105,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         self, subprotocol: str | None = None, headers: list[tuple[str, str]] | None = None
     ) -> None:
         self._accepted = True
+        telemetry.change("websocket.connections.open", 1)
         await super().accept(subprotocol or self.scope["subprotocol"], headers)
 
     async def websocket_receive(self, message: Any) -> None:
@@ -152,7 +161,7 @@ class GuardedConsumer(AsyncWebsocketConsumer):
                     await self.close_with(CloseCode.TRY_AGAIN_LATER)
             except Exception:
                 # Without checks the connection would stay open for ever.
-                logger.exception("websocket_checks_failed")
+                logger.exception("websocket_checks_failed", user_id=self._user_id())
                 await self.close_with(CloseCode.TRY_AGAIN_LATER)
 
     async def _check(self, credentials: Credentials) -> Credentials:
@@ -174,12 +183,15 @@ class GuardedConsumer(AsyncWebsocketConsumer):
         except DatabaseFailure as error:
             logger.warning("websocket_slot_not_released", error=error)
 
+    def _user_id(self) -> int | None:
+        credentials: Credentials | None = self.scope["credentials"]
+        return credentials.user.pk if credentials else None
+
     def _log(self) -> None:
-        credentials = self.scope["credentials"]
         logger.info(
             "websocket_closed",
             path=self.scope["path"],
-            user=credentials.user.pk if credentials else None,
+            user=self._user_id(),
             code=self._code,
             seconds=round(time.monotonic() - self._opened_at, 3),
         )

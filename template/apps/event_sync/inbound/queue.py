@@ -22,6 +22,7 @@ from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
 from apps.event_sync.outage import Outage
+from common import telemetry
 from common.drf.health import check_database
 from common.sqs.sqs_sync import is_fifo, sqs_client
 from common.stopping import Stop
@@ -90,11 +91,15 @@ class Consumer:
         for message in messages:
             if self._stop.requested:
                 break
-            with bound_contextvars(message_id=message["MessageId"]):
+            with (
+                telemetry.span("event_sync.confirm", "CONSUMER"),
+                bound_contextvars(message_id=message["MessageId"]),
+            ):
                 outcome = _process(message)
             outcomes[outcome] += 1
             if outcome == "processed":
                 processed.append(message)
+        telemetry.count("event_sync.confirmations", outcomes)
         if processed:
             self._delete(processed)
         if outcomes["failed"]:
@@ -107,11 +112,12 @@ class Consumer:
     def _receive(self) -> list["MessageTypeDef"]:
         """Wait for messages. Return none if none arrive in time or SQS is not available."""
         try:
-            answer = self._client.receive_message(
-                QueueUrl=self._queue_url,
-                MaxNumberOfMessages=self._batch_size,
-                WaitTimeSeconds=self._long_poll,
-            )
+            with telemetry.messaging_call("aws_sqs", "receive"):
+                answer = self._client.receive_message(
+                    QueueUrl=self._queue_url,
+                    MaxNumberOfMessages=self._batch_size,
+                    WaitTimeSeconds=self._long_poll,
+                )
         except (BotoCoreError, ClientError) as error:
             self._outage.begin(describe_error(error))
             self._stop.sleep(self._outage.remaining())

@@ -9,6 +9,7 @@ from django.db import connections, router
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.after_commit import send_after_commit
 from apps.event_sync.outgoing.messages import EventRefusedError, as_json, check_size
+from common import telemetry
 
 _MAX_OBJ_TYPE = 200
 _MAX_OBJ_KEY = 255
@@ -81,6 +82,7 @@ class ProducerMsg:
             obj_type=as_json("obj_type", self.obj_type),
             obj_data=as_json("obj_data", self.obj_data),
             obj_cmd=self.obj_cmd,
+            traceparent=telemetry.traceparent(),
         )
         event.obj_key = as_json("obj_key", self.get_obj_key())
         if not isinstance(event.obj_key, str) or len(event.obj_key) > _MAX_OBJ_KEY:

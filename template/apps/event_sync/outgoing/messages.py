@@ -41,6 +41,7 @@ class Message:
     """Bytes of the body in UTF-8."""
     group: str
     deduplication_id: str
+    traceparent: str = ""
 
 
 def as_json(name: str, value: object) -> Any:
@@ -82,6 +83,7 @@ def build_message(event: EventSync) -> Message:
         size=len(body.encode()),
         group=_group(event.obj_key),
         deduplication_id=_deduplication_id(event),
+        traceparent=event.traceparent,
     )
 
 

@@ -27,6 +27,7 @@ from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import MAX_BATCH
 from apps.event_sync.outgoing.retry import after_failure
+from common import telemetry
 
 logger = get_logger(__name__)
 
@@ -125,6 +126,7 @@ def record(events: Sequence[EventSync], answer: Answer, *, in_order: bool) -> Co
         # Another relay has claimed them since, and sends them again.
         counts["lease_lost"] = lost
         logger.warning("event_sync_lease_lost", events=lost)
+    telemetry.count("event_sync.results", counts)
     return counts
 
 

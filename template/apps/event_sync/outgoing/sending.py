@@ -1,6 +1,7 @@
 """One request to SQS, and what its response means for each message in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -8,6 +9,7 @@ from structlog import get_logger
 
 from apps.event_sync.outgoing.answer import Answer
 from apps.event_sync.outgoing.messages import Message
+from common import telemetry
 from common.sqs.sqs_sync import is_fifo
 from common.tracebacks import describe_error
 
@@ -42,7 +44,8 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
     fifo = is_fifo(queue_url)
     try:
         entries: Any = [_entry(message, fifo=fifo) for message in batch]
-        response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
+        with _traced(batch):
+            response = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
         answer = _read(response, batch)
     except ClientError as error:
         if _without_prefix(error.response["Error"]["Code"]) in _BLAME_A_MESSAGE:
@@ -56,6 +59,18 @@ def send_batch(client: "SQSClient", queue_url: str, batch: Sequence[Message]) ->
     else:
         return _in_order(answer, batch) if fifo else answer
     return Answer(unknown=dict.fromkeys(_ids(batch), reason), outage=reason)
+
+
+@contextmanager
+def _traced(batch: Sequence[Message]) -> Iterator[None]:
+    """Continue the trace of each message."""
+    with ExitStack() as stack:
+        for message in batch:
+            if message.traceparent:
+                span = telemetry.span("event_sync.send", "PRODUCER", parent=message.traceparent)
+                stack.enter_context(span)
+        stack.enter_context(telemetry.messaging_call("aws_sqs", "send"))
+        yield
 
 
 def _entry(message: Message, *, fifo: bool) -> dict[str, str]:

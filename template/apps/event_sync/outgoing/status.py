@@ -30,6 +30,11 @@ def get_status() -> dict[str, float]:
     return {**row, "oldest_pending_seconds": oldest.total_seconds()}
 
 
+def measure() -> dict[str, float]:
+    """Return the status as metrics, for ``settings.MEASUREMENTS``."""
+    return {f"event_sync.{name}": value for name, value in get_status().items()}
+
+
 def check_event_sync() -> State:
     """Return a warning if events are dead or have waited for too long. It is no reason for a 503."""
     late = _WAITING & Q(created__lt=Now() - timedelta(seconds=LONGEST_WAIT))

@@ -5,6 +5,7 @@ from django.db import Error as DatabaseFailure
 from django.db import close_old_connections
 from structlog import get_logger
 
+from common import telemetry
 from common.schedule.jobs import run_due_jobs
 from common.stopping import stop_on_signals
 
@@ -27,6 +28,7 @@ class Command(BaseCommand):
             while not stop.requested:
                 try:
                     run_due_jobs()
+                    telemetry.measure()
                 except DatabaseFailure as error:
                     logger.warning("schedule_not_read", error=error)
                 close_old_connections()
