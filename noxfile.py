@@ -150,6 +150,7 @@ def bench(session: nox.Session) -> None:
         service = Path(name, "service")
         session.run("python", "scripts/service.py", str(service))
         session.run("python", "benchmarks/web.py", str(service), env=WITH_TESTS)
+        session.run("python", "benchmarks/weight.py", str(service), env=WITH_TESTS)
         for program in ("events.py", "sqs_stub.py"):
             shutil.copy(ROOT / "benchmarks" / program, service)
         with session.chdir(service):

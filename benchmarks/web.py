@@ -42,10 +42,11 @@ PLAIN_COMMANDS = {
 ROOT = Path(__file__).parent.parent
 PAGE, PLOT = ROOT / "docs/performance.md", ROOT / "docs/images/performance.svg"
 
-# Production, for clients that share one address.
+# Production, for clients that share one address and one user.
 BENCH_SETTINGS = """
 from api_core.settings.prod import *
 
+API_SESSIONS_PER_USER = 1_000_000
 for scope in REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]:
     REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"][scope] = "1000000/min"
 """
@@ -222,8 +223,11 @@ def all_servers(service: Path, plain: Path) -> Iterator[dict[tuple[str, str], Se
         limit = theirs | {"DJANGO_SETTINGS_MODULE": "plain.limit"}
         servers = {}
         for name, command in PLAIN_COMMANDS.items():
+            own = ours | {"SERVER": name}
+            if name == "gunicorn":
+                own["WEB_THREADS"] = "4"  # as many as the plain project has
             for key, token, run in (
-                (SERVICE, jwt, running(service, "./start_server.sh", ours | {"SERVER": name})),
+                (SERVICE, jwt, running(service, "./start_server.sh", own)),
                 (PLAIN, plain_jwt, running(plain, command, theirs)),
                 (LIMIT, plain_jwt, running(plain, command, limit)),
             ):
@@ -307,6 +311,14 @@ def plot(measured: dict[tuple[str, str, str], Calls]) -> str:
     return bars(f"CPU of the server for each GET {ME}", "ms", groups)
 
 
+def write_section(name: str, text: str) -> None:
+    """Print the tables, and write them to their section of the page."""
+    print(text)
+    head, start, rest = PAGE.read_text().partition(f"<!-- benchmarks/{name}.py -->\n")
+    _old, end, tail = rest.partition("<!-- end -->\n")
+    PAGE.write_text(f"{head}{start}\n{text}\n\n{end}{tail}")
+
+
 def main() -> None:
     service = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as name:
@@ -331,10 +343,7 @@ def main() -> None:
                 ).stdout
             )
     text = report(measured, many, logins, argon2)
-    print(text)
-    head, start, rest = PAGE.read_text().partition("<!-- nox -s bench -->\n")
-    _old, end, tail = rest.partition("<!-- end -->\n")
-    PAGE.write_text(f"{head}{start}\n{text}\n\n{end}{tail}")
+    write_section("web", text)
     PLOT.write_text(plot(measured))
 
 

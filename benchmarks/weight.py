@@ -1,37 +1,35 @@
-"""Weight: the start and the memory of a service, the size of its image, and the CPU of a copy.
+"""Weight: the start and the memory of a service, and the size of its image.
 
-``nox -s bench`` runs it beside an installed service with the default answers. The starts and the
-copies are measured in turns, so that a noisy machine disturbs all alike.
+``nox -s bench`` runs it beside a generated service with the default answers, and writes what it
+measured to ``docs/performance.md``. As in production, only the packages of ``requirements.txt`` are
+installed. What is compared is measured in turns, so that a noisy machine disturbs all alike.
 """
 
 import os
 import re
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from copy_times import ROOT, copied, empty_template
-from support.servers import free_port, production, started
+from copy_times import UV, children_cpu
+from support.servers import production
+from web import HEALTH, PLAIN, PLAIN_COMMANDS, ROOT, SERVICE, processes, running, write_section
+from websocket_servers import HOST
 
 ROUNDS = 7
 BASE_IMAGE = "python:3.13-slim"
-PLAIN = ROOT / "benchmarks/plain"
-SERVERS = ("daphne", "uvicorn", "gunicorn")
 
 
 def cpu(run: Callable[[], object]) -> float:
     """Return the CPU seconds of the programs that this runs."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_cpu()
     run()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_cpu() - before
 
 
 def in_turns(programs: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -40,36 +38,28 @@ def in_turns(programs: dict[str, Callable[[], object]]) -> dict[str, float]:
     return {name: statistics.median(times[name] for times in rounds[1:]) for name in programs}
 
 
-def check(python: Path, folder: Path, **variables: str) -> Callable[[], object]:
-    environment = os.environ | variables | {"PYTHONDONTWRITEBYTECODE": ""}
+def check(folder: Path, variables: dict[str, str]) -> Callable[[], object]:
     return lambda: subprocess.run(
-        [python, "manage.py", "check"], cwd=folder, env=environment, check=True, capture_output=True
+        ["python", "manage.py", "check"],
+        cwd=folder,
+        env=os.environ | variables,
+        check=True,
+        capture_output=True,
     )
 
 
-def idle_memory(service: Path, server: str) -> tuple[float, float]:
-    """Return the MiB of the process that answers: resident, and of those not backed by a file."""
-    listen = {"BIND": "127.0.0.1", "PORT": str(free_port()), "SERVER": server}
-    variables = production("postgres://127.0.0.1/none") | {"WEB_CONCURRENCY": "1"} | listen
-    health = f"http://127.0.0.1:{listen['PORT']}/api/v1/health/"
-    with started(service / "start_server.sh", cwd=service, **variables) as process:
-        for _attempt in range(300):
-            try:
-                for _request in range(20):
-                    urllib.request.urlopen(health, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            sys.exit((service / "program.log").read_text())
+def idle_memory(folder: Path, command: str, variables: dict[str, str]) -> str:
+    """Return two columns: the resident MiB of the process that responds, and those without a file."""
+    with running(folder, command, variables) as (port, pid):
+        for _request in range(20):
+            urllib.request.urlopen(f"http://{HOST}:{port}{HEALTH}", timeout=5).close()
         # Only gunicorn has a child: the worker.
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        status = Path(f"/proc/{(children or [process.pid])[0]}/status").read_text()
+        status = Path(f"/proc/{processes(pid)[-1]}/status").read_text()
     resident, anonymous = (
         int(re.findall(rf"^{name}:\s+(\d+)", status, flags=re.MULTILINE)[0]) / 1024
         for name in ("VmRSS", "RssAnon")
     )
-    return resident, anonymous
+    return f"{resident:.0f} | {anonymous:.0f}"
 
 
 def image_size(service: Path) -> int:
@@ -87,49 +77,62 @@ def image_size(service: Path) -> int:
     return round((whole - base) / 1e6)
 
 
-def report(title: str, figures: dict[str, float]) -> None:
-    print(title)
-    floor = next(iter(figures.values()))
-    for name, value in figures.items():
-        print(f"  {name:<28} {value:6.2f}  {value / floor:5.2f}x")
+def start_and_memory(service: Path, plain: Path) -> list[str]:
+    programs = service / ".venv/bin"
+    ours = production("postgres:///none") | {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "",
+        "WEB_CONCURRENCY": "1",
+    }
+    theirs = ours | {"DJANGO_SETTINGS_MODULE": "plain.settings"}
+    starts = in_turns({PLAIN: check(plain, theirs), SERVICE: check(service, ours)})
+    memory = [
+        f"| {name}, {server} | {idle_memory(folder, command, variables)} |"
+        for server, plain_command in PLAIN_COMMANDS.items()
+        for name, folder, command, variables in (
+            (SERVICE, service, "./start_server.sh", ours | {"SERVER": server}),
+            (PLAIN, plain, plain_command, theirs),
+        )
+    ]
+    return [
+        "| `manage.py check` | CPU seconds | of the plain project's |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {value:.2f} | {value / starts[PLAIN]:.2f} |"
+            for name, value in starts.items()
+        ),
+        "",
+        "| An idle web process | resident MiB | not backed by a file |",
+        "|---|---|---|",
+        *memory,
+        "",
+    ]
 
 
 def main() -> None:
-    service = Path(sys.argv[1])
-    python = service / ".venv/bin/python"
-    starts = {
-        "the plain project": check(
-            python, PLAIN, DJANGO_SECRET_KEY="-" * 50, DATABASE_URL="postgres:///none"
-        ),
-        "the service": check(python, service),
-    }
-    report("manage.py check, CPU seconds", in_turns(starts))
-
-    print("An idle web process after 20 requests of health/, MiB")
-    for server in SERVERS:
-        resident, anonymous = idle_memory(service, server)
-        print(f"  {server:<28} {resident:6.1f}, {anonymous:.1f} of them not backed by a file")
-
-    if shutil.which("docker"):
-        print(f"The image on top of {BASE_IMAGE}: {image_size(service)} MB")
-
     with tempfile.TemporaryDirectory(prefix="weight-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        template = ROOT / "template"
-        files = [path.relative_to(template) for path in template.rglob("*") if path.is_file()]
-        # Jinja would render the name of the answers file in a template without questions.
-        files = [path for path in files if "{{" not in str(path)]
-        templates = {
-            "one empty file": empty_template(folder / "one", [Path("README.md")]),
-            f"{len(files)} empty files": empty_template(folder / "many", files),
-            "this template": ROOT,
-        }
-
-        def copy(template: Path) -> Callable[[], object]:
-            return lambda: copied(template, Path(tempfile.mkdtemp(dir=folder)))
-
-        copies = {label: copy(template) for label, template in templates.items()}
-        report("copier copy, CPU seconds", in_turns(copies))
+        without = shutil.ignore_patterns(".venv", ".postgres", ".env")
+        service = shutil.copytree(sys.argv[1], folder / "service", ignore=without)
+        plain = shutil.copytree(ROOT / "benchmarks/plain", folder / "plain")
+        python = str(service / ".venv/bin/python")
+        for command in (
+            ["venv", "--quiet", str(service / ".venv")],
+            [
+                "pip",
+                "sync",
+                "--quiet",
+                "--compile-bytecode",
+                "--python",
+                python,
+                "requirements.txt",
+            ],
+        ):
+            subprocess.run([UV, *command], cwd=service, check=True)
+        lines = start_and_memory(service, plain)
+        if shutil.which("docker"):
+            lines.append(f"The image: {image_size(service)} MB on top of `{BASE_IMAGE}`.")
+    write_section("weight", "\n".join(lines).rstrip())
 
 
 if __name__ == "__main__":

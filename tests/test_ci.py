@@ -326,9 +326,12 @@ class Fault(NamedTuple):
 
 VIEW = """\
 from django.urls import path
+from rest_framework.permissions import AllowAny
 from rest_framework.views import APIView
 
 class View(APIView):
+    permission_classes = [AllowAny]
+
     def get(self, request):
         pass
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from kubernetes_validate import ValidationError, validate  # type: ignore[import-untyped]
 from support import ROOT, TEMPLATE
+from support.service_docs import commands, section
 
 KUBERNETES = "1.34"
 SECURITY = (ROOT / "docs/security.md").read_text()
@@ -24,6 +25,18 @@ def test_the_documented_kubernetes_resources_are_valid() -> None:
     resources[0]["spec"]["template"]["spec"]["containers"][0]["probe"] = {}
     with pytest.raises(ValidationError):
         validate(resources[0], KUBERNETES, strict=True)
+
+
+def test_the_page_about_one_machine_has_the_commands_of_the_readme() -> None:
+    """Those are tested in containers."""
+    readme = (ROOT / "extensions/readmes/en-us.md.jinja").read_text()
+    lines = commands(section(readme, "One machine with HTTPS"))
+    page = (ROOT / "docs/one_machine.md").read_text()
+    (env,) = re.findall(r"^```ini\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    listed = env.splitlines() + commands(page)
+    expected = [re.sub(r"\{\{.*\}\}", "dump", line) for line in lines]
+    assert len(expected) > 15
+    assert [line for line in expected if line not in listed] == []
 
 
 def test_every_security_decision_names_tests_that_exist() -> None:

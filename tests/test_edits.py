@@ -79,7 +79,7 @@ def test_git_shows_both_versions_if_both_sides_changed_the_same_lines(
 ) -> None:
     def change(template: Path) -> None:
         replace(template, f"{BASE}.jinja", RATE, OUR_RATE)
-        replace(template, f"{BASE}.jinja", "MAX_ENTRIES", "max_entries")
+        replace(template, f"{BASE}.jinja", "REQUEST_BODY_MAX_BYTES", "BODY_MAX_BYTES")
 
     later = later_release(history, tmp_path / "later", change)
     service = committed(later, tmp_path / "service", NEXT)
@@ -91,7 +91,7 @@ def test_git_shows_both_versions_if_both_sides_changed_the_same_lines(
     text = (service / BASE).read_text()
     assert both in text
     assert text.count("<<<<<<<") == 1
-    assert "max_entries" in text, "the change of the template is missing"
+    assert "\nBODY_MAX_BYTES" in text, "the change of the template is missing"
     assert conflicts(service) == {BASE}
     assert f"UU {BASE}" in git(service, "status", "--short")
 

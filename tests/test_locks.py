@@ -145,7 +145,13 @@ def test_images_and_pipelines_install_a_lock_with_its_hashes(file: str, lock: st
     installed = set(re.findall(r"\binstall (--require-hashes) --requirement (\S+)", text))
     assert installed == {("--require-hashes", lock)}
     assert "uv sync" not in text
-    assert "uv run" not in text or 'UV_NO_SYNC: "1"' in text
+    # Without the project: uv would lock it again.
+    runs = set(re.findall(r"uv run (.+)", text))
+    assert all(
+        command.startswith("--no-project --with-requirements requirements.txt ")
+        or "# /// script" in (TEMPLATE / f"{command}.jinja").read_text()
+        for command in runs
+    )
 
 
 def test_one_command_adds_a_package_and_another_removes_it(installed: Path) -> None:

@@ -45,8 +45,13 @@ def test_edits_in_the_files_of_an_option_can_be_found_after_it_is_turned_off(
 
     update(service, database="sqlite")
     deleted = git(service, "ls-files", "--deleted").split()
-    folder = "common/embedded_postgres"
-    assert deleted == [f"{folder}/__init__.py", theirs, f"{folder}/server.py"]
+    assert deleted == [
+        "apps/api/tests/test_database_pool.py",
+        "common/database_pool.py",
+        "common/embedded_postgres/__init__.py",
+        theirs,
+        "common/embedded_postgres/server.py",
+    ]
     assert mine.exists()
     assert note in git(service, "show", f"HEAD:{theirs}")
     changes = git(service, "log", "--format=%s", "--name-only", "--diff-filter=M", "--", *deleted)

@@ -386,8 +386,10 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
         elsewhere |= READ_BY_BOTO3.keys()
         if variant.answers["use_docker"]:
             elsewhere.add("COMPOSE_PROFILES")
+    if variant.answers["use_docker"]:
+        elsewhere.add("COMPOSE_FILE")
     in_containers = "".join(text for file, text in texts.items() if "docker" in file.as_posix())
-    substituted = re.findall(r"\$\{([A-Z0-9_]+):-", in_containers)
+    substituted = re.findall(r"\$\{([A-Z0-9_]+):[-?]", in_containers)
     assert len(listed) == len(set(listed))
     assert set(listed) == {*read.findall(code), *substituted, *elsewhere}
 

@@ -119,6 +119,9 @@ def values(live_service: Service) -> dict[str, str]:
         "DATABASE_WAIT": "30",
         "COLLECTSTATIC": "1",
         "COMPOSE_PROFILES": "consumer",
+        "COMPOSE_FILE": "docker-compose.yml:docker-compose.vm.yml",
+        "DOMAIN": "api.example.com",
+        "POSTGRES_PASSWORD": "pa$word",
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -19,10 +20,13 @@ class Answer(NamedTuple):
 class Api:
     """A client of one service, with one token at a time."""
 
-    def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, url: str, headers: dict[str, str] | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.url = url
         self.token = ""
         self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._tls = tls
 
     def __call__(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -34,7 +38,7 @@ class Api:
             headers=self._headers | self._authorization() | (headers or {}),
         )
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=20, context=self._tls) as response:
                 return self._answer(response.status, response)
         except urllib.error.HTTPError as error:
             with error:

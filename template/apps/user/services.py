@@ -141,8 +141,9 @@ def start_session(user: User, device: Device) -> Session:
     session = Session(user=user)
     _record_use(session, device)
     session.save()
-    excess = user.sessions.values("pk")[settings.API_SESSIONS_PER_USER :]
-    Session.objects.filter(pk__in=excess).delete()
+    if user.sessions.count() > settings.API_SESSIONS_PER_USER:
+        excess = user.sessions.values("pk")[settings.API_SESSIONS_PER_USER :]
+        Session.objects.filter(pk__in=excess).delete()
     return session
 
 

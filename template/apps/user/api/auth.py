@@ -63,7 +63,7 @@ def session_response(request: Request, user: User) -> Response:
 
 
 def device(request: Request) -> services.Device:
-    # PostgreSQL cannot store a NUL.
+    # Some databases cannot store a NUL.
     user_agent = request.headers.get("User-Agent", "").replace("\0", "")
     return services.Device(client_address(request), user_agent[:255])
 

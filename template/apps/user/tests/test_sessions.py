@@ -316,7 +316,7 @@ class TestCost:
             phone.post(f"{AUTH}/refresh/")
         with self.queries("SELECT", "SELECT", "DELETE"):
             phone.delete(f"{SESSIONS}{other.pk}/")
-        with self.queries("INSERT", "DELETE"):
+        with self.queries("INSERT", "SELECT"):
             services.start_session(user, services.Device())
         with self.queries("SELECT", "DELETE"):
             phone.post(f"{AUTH}/logout/")
