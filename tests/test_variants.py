@@ -122,6 +122,7 @@ REFUSED_WITH = {
 
 # Variables that start_server.sh and gunicorn.conf.py read.
 READ_BY_SERVERS = {"BIND", "PORT", "WEB_CONCURRENCY"}
+READ_BY_LIBRARIES = {"SENTRY_RELEASE", "SENTRY_ENVIRONMENT", "OTEL_EXPORTER_OTLP_HEADERS"}
 
 # Variables that boto3 reads itself, and a program that prints what it has read.
 READ_BY_BOTO3 = {
@@ -377,7 +378,7 @@ def test_the_example_names_the_variables_that_are_read(variant: Variant) -> None
     listed = variables_of(variant)
     read = re.compile(r"""\benv\.\w+\(\s*"([A-Z0-9_]+)\"""")
     code = "".join(text for file, text in texts.items() if file.suffix == ".py")
-    elsewhere = {"DJANGO_SETTINGS_MODULE"} | READ_BY_SERVERS
+    elsewhere = {"DJANGO_SETTINGS_MODULE"} | READ_BY_SERVERS | READ_BY_LIBRARIES
     if variant.answers["use_channels"]:
         elsewhere.add("SERVER")
     if variant.answers["use_event_sync"]:

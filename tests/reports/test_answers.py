@@ -79,7 +79,7 @@ def yml(file: Path) -> Iterator[str]:
 # The files that contain unchanged answers, and the parser of each.
 PLACES: dict[str, tuple[Callable[[Path], Iterator[str]], list[str]]] = {
     "pyproject.toml": (toml, ["project_slug", *TEXTS[1:], "author_email"]),
-    "api_core/settings/base.py": (python, [*TEXTS[:2], "author_email"]),
+    "api_core/settings/base.py": (python, ["project_slug", *TEXTS[:2], "author_email"]),
     "README.md": (markdown, TEXTS[:2]),
     "LICENSE": (lines, ["author_name"]),
     ".env.example": (dotenv, ["author_email"]),

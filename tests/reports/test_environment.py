@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pytest_copier.plugin import CopierFixture
@@ -67,8 +69,27 @@ def fresh(copier: CopierFixture, short_path: Path, live_service: Service) -> Pat
     return copied(copier, short_path / "fresh", live_service)
 
 
+class Accepting(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Print nothing."""
+
+
 @pytest.fixture(scope="session")
-def values(live_service: Service) -> dict[str, str]:
+def receiver() -> Iterator[int]:
+    """The port of a server that accepts error reports, traces and metrics."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Accepting) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def values(live_service: Service, receiver: int) -> dict[str, str]:
     """A production value for each variable of .env.example, different from the default."""
     return {
         "DJANGO_SETTINGS_MODULE": "recorder",
@@ -77,6 +98,12 @@ def values(live_service: Service) -> dict[str, str]:
         "DJANGO_DEBUG": "false",
         "DJANGO_ALLOWED_HOSTS": "api.example.com, [::1]",
         "DJANGO_LOG_LEVEL": "WARNING",
+        "SENTRY_DSN": f"http://key@127.0.0.1:{receiver}/1",
+        "SENTRY_RELEASE": "1.2.3",
+        "SENTRY_ENVIRONMENT": "staging",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver}",
+        "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20secret",
+        "OTEL_SERVICE_NAME": "another-service",
         "URL_BASE": "https://api.example.com/",
         "DATABASE_URL": live_service.variables["DATABASE_URL"],
         "DATABASE_POOL_SIZE": "3",
@@ -118,6 +145,7 @@ def values(live_service: Service) -> dict[str, str]:
         # Read by Docker Compose and the scripts of the containers.
         "DATABASE_WAIT": "30",
         "COLLECTSTATIC": "1",
+        "OBSERVABILITY": "1",
         "COMPOSE_PROFILES": "consumer",
         "COMPOSE_FILE": "docker-compose.yml:docker-compose.vm.yml",
         "DOMAIN": "api.example.com",
