@@ -214,7 +214,9 @@ def test_an_edited_service_passes_its_tests(
     other = fresh(history, tmp_path / "fresh", like=folder)
     for name in LOCKS:
         ours, theirs = locked(other / name), locked(folder / name)
-        assert theirs == ours | {"python-slugify": "8.0.4", "text-unidecode": "1.3"}
+        if name != "requirements-observability.txt":
+            ours |= {"python-slugify": "8.0.4", "text-unidecode": "1.3"}
+        assert theirs == ours
 
     service.install()
     # Releases since 0.2.0 have added migrations of the user, as the service has.
