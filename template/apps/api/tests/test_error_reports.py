@@ -23,7 +23,7 @@ from apps.user.models import User
 from apps.user.tests.factories import make_token
 from common.schedule.jobs import run_due_jobs
 
-PASSWORD, EMAIL = "a password that nobody guesses", "bob@example.com"
+PASSWORD, EMAIL = "a password that is hard to guess", "bob@example.com"
 SECRETS = [PASSWORD, EMAIL, "a-cookie", "a-query"]
 
 

@@ -27,7 +27,7 @@ from apps.user.tests.factories import make_token, make_user
 from apps.user.tokens import confirm_email_token
 from common.tracebacks import describe_error, format_traceback
 
-EMAIL, PASSWORD = "ana@example.com", "a password that nobody guesses"
+EMAIL, PASSWORD = "ana@example.com", "a password that is hard to guess"
 
 SELF = Path(__file__)
 
