@@ -50,7 +50,9 @@ def docker(session: nox.Session) -> None:
     session.run("docker", "info", external=True, silent=True)
     session.run("docker", "compose", "version", external=True, silent=True)
     install(session)
-    session.run("pytest", "-m", "docker", *session.posargs)
+    session.run(
+        "pytest", "-m", "docker", "--numprocesses=auto", "--dist=loadgroup", *session.posargs
+    )
 
 
 @nox.session(python=PYTHON)

@@ -1,7 +1,7 @@
 """Mutation tests of the service: ``nox -s mutants``. See docs/release.md.
 
-mutmut changes one expression of one function at a time, and runs the tests of the service that call
-this function. mutants.toml lists what mutmut cannot find: settings to break, each of which some test
+mutmut changes one expression of one function at a time. mypy must refuse the change, or a test that
+calls this function must fail. mutants.toml lists what mutmut cannot find: settings to break, each of which some test
 must notice; and the mutants that may survive, with the reason.
 """
 
@@ -18,6 +18,11 @@ from pathlib import Path
 PACKAGES = ["apps/user", "apps/communication", "apps/event_sync"]
 PACKAGES += ["apps/api/websocket", "common/drf", "common/sqs", "common"]
 SURVIVED = {"survived", "no tests"}
+STATUSES = {
+    "killed": "tests",
+    "caught by type check": "types",
+    "not checked": "not run",
+}
 SHARE = 90
 
 CONFIGURATION = """
@@ -32,41 +37,63 @@ do_not_mutate=
     */tests/*
     */migrations/*
 process_isolation=forkserver
-timeout_constant=3
+type_check_command=
+    {python}
+    {types}
+    mypy
+timeout_constant=2
+timeout_multiplier=10
 also_copy=
     conftest.py
     gunicorn.conf.py
     locale
     manage.py
+    migrated.sqlite3
     start_server.sh
     .env
     .env.example
 pytest_add_cli_args=
     -n0
     --no-cov
-    --nomigrations
     -p
     no:cacheprovider
     --ignore=apps/user/tests/test_rates.py
-    --deselect=apps/event_sync/tests/outgoing/test_outbox.py::{needs_migrations}
+    --ignore=apps/api/tests/test_schema.py
 pytest_add_cli_args_test_selection=
     {tests}
 """
-# test_rates.py makes many requests, for the settings only.
-NEEDS_MIGRATIONS = "test_events_from_before_the_blocked_column_keep_their_order"
+# The ignored tests are slow: one is for settings only, and schemathesis prepares its calls each time.
 
-# mutmut forks a process for each mutant. Each needs a database of its own.
+# mutmut imports the tests once and forks a process for each mutant, which runs pytest. What these
+# processes would all repeat is done before: the migrations, the first import of the URLs, and the
+# search for garbage among the imported modules.
 CONFTEST = """
+import gc
+import importlib
 import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.db import connection
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
-    test = settings.DATABASES["default"]["TEST"]
-    test["NAME"] = test["NAME"].with_name(f"test-{os.getpid()}.sqlite3")
+def django_db_setup(django_test_environment: None) -> Iterator[None]:
+    database = Path(f"test-{os.getpid()}.sqlite3").absolute()
+    shutil.copy("migrated.sqlite3", database)
+    connection.settings_dict["NAME"] = database
+    yield
+    connection.close()
+    database.unlink()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        importlib.import_module("api_core.urls")
+        gc.collect()
+        gc.freeze()
 """
 
 
@@ -123,11 +150,17 @@ def run_mutmut(arguments: argparse.Namespace) -> None:
     files = [name if name.endswith(".py") else f"{name}/*" for name in arguments.packages]
     configuration = CONFIGURATION.format(
         only_mutate="\n    ".join(files),
+        python=(service / ".venv/bin/python").absolute(),
+        types=Path(__file__).with_name("mutant_types.py").absolute(),
         tests="\n    ".join(arguments.tests or ["apps"]),
-        needs_migrations=NEEDS_MIGRATIONS,
     )
     (service / "setup.cfg").write_text(configuration)
     (service / "apps/conftest.py").write_text(CONFTEST)
+    migrate = [".venv/bin/python", "manage.py", "migrate", "--settings=api_core.settings.test"]
+    database = {"DATABASE_URL": "sqlite:///migrated.sqlite3"}
+    subprocess.run(
+        migrate, cwd=service, check=True, stdout=subprocess.DEVNULL, env=os.environ | database
+    )
     command = [".venv/bin/mutmut", "run", f"--max-children={arguments.children}"]
     with (service / "mutmut.log").open("w") as log:
         mutmut = subprocess.Popen(
@@ -147,7 +180,7 @@ def run_mutmut(arguments: argparse.Namespace) -> None:
 
 
 def survivors(service: Path, packages: list[str], listed: list[dict[str, str]]) -> list[str]:
-    """Print the share of killed mutants for each package, and return what is wrong.
+    """Print how many mutants mypy or a test of each package killed, and return what is wrong.
 
     Mutants that were not run, and those with an unclear result, such as a time-out, do not count.
     """
@@ -163,13 +196,13 @@ def survivors(service: Path, packages: list[str], listed: list[dict[str, str]]) 
             if not accepted:
                 faults.append(difference)
         else:
-            other = "not run" if status == "not checked" else "unclear"
-            counts[package]["killed" if status == "killed" else other] += 1
-    columns = ["killed", "listed", "survived", "unclear", "not run"]
+            counts[package][STATUSES.get(status, "unclear")] += 1
+    columns = ["tests", "types", "listed", "survived", "unclear", "not run"]
     print(f"{'':20}{''.join(f'{name:>10}' for name in columns)}{'share':>10}")
     for package, count in counts.items():
-        tested = count["killed"] + count["listed"] + count["survived"]
-        share = 100 * count["killed"] / tested if tested else 0
+        killed = count["tests"] + count["types"]
+        tested = killed + count["listed"] + count["survived"]
+        share = 100 * killed / tested if tested else 0
         print(f"{package:20}{''.join(f'{count[name]:10}' for name in columns)}{share:9.1f}%")
         if share < SHARE:
             faults.append(f"{package}: fewer than {SHARE} % of the mutants were killed.")

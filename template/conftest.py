@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage
@@ -8,6 +9,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.api.tests.otlp import Exported, exporting
+from apps.api.tests.production import started_in_production
 from apps.api.tests.receiver import Receiver, reporting
 from apps.communication.tasks import send_due_emails
 from apps.user.models import User
@@ -43,6 +45,12 @@ def delivered(db: None, mailoutbox: Sequence[EmailMessage]) -> Callable[[], Sequ
         return mailoutbox
 
     return deliver
+
+
+@pytest.fixture(scope="session")
+def production() -> dict[str, Any]:
+    """Settings, responses and modules of a process that only has the required variables."""
+    return started_in_production()
 
 
 @pytest.fixture

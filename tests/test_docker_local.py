@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from pytest_copier.plugin import CopierFixture
-from support import Answers, name_of, run
+from support import Answers, in_one_worker, run
 from support.containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
 from support.walk import Api, walk
 
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.docker
 OWNER = 4321
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in MEETING]
-)
+@pytest.fixture(scope="module", params=in_one_worker(MEETING, "local"))
 def local(
     request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:

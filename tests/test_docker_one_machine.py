@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pytest_copier.plugin import CopierFixture
-from support import Answers, copy, name_of, run
+from support import Answers, copy, in_one_worker, name_of, run
 from support.containers import COMBINATIONS, Containers, outside, prune
 from support.service_docs import commands, section
 from support.walk import Api
@@ -136,8 +136,7 @@ class Machine(Containers):
 
 
 @pytest.fixture(
-    scope="module",
-    params=[pytest.param(COMBINATIONS[n], id=name_of(COMBINATIONS[n])) for n in (0, -1)],
+    scope="module", params=in_one_worker([COMBINATIONS[0], COMBINATIONS[-1]], "machine")
 )
 def machine(
     request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path

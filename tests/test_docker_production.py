@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from pytest_copier.plugin import CopierFixture
-from support import OPTIONS, ROOT, name_of, run
+from support import OPTIONS, ROOT, in_one_worker, run
 from support.containers import (
     APP_KEY,
     COMBINATIONS,
     HTTPS,
+    MEETING,
     Containers,
     Mailbox,
     events_go_and_come,
@@ -67,9 +68,7 @@ print(json.dumps([readiness, responses]))
 """
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(answers, id=name_of(answers)) for answers in COMBINATIONS]
-)
+@pytest.fixture(scope="module", params=in_one_worker(MEETING, "production"))
 def running(
     request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:
@@ -156,10 +155,12 @@ def test_data_survives_new_containers(running: Containers) -> None:
 # Tests of one variant: the default answers, or SQLite if that differs.
 
 
-@pytest.fixture(scope="module")
-def image(copier: CopierFixture, short_path: Path) -> Iterator[Containers]:
+@pytest.fixture(scope="module", params=in_one_worker([DEFAULTS], "image"))
+def image(
+    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
+) -> Iterator[Containers]:
     """The image of the default answers, without other services."""
-    with production(copier, short_path, DEFAULTS) as containers:
+    with production(copier, short_path, request.param) as containers:
         containers.compose("build")
         yield containers
 

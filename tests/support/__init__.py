@@ -60,6 +60,15 @@ def name_of(answers: Answers) -> str:
     return "-".join(name for name in names if isinstance(name, str))
 
 
+def in_one_worker(variants: list[Answers], kind: str = "variant") -> list[Any]:
+    """Return parameters of a fixture. Tests with the same one share a worker, and so a service."""
+    names = map(name_of, variants)
+    return [
+        pytest.param(answers, id=name, marks=pytest.mark.xdist_group(f"{kind}-{name}"))
+        for answers, name in zip(variants, names, strict=True)
+    ]
+
+
 def tracked(folder: Path) -> list[Path]:
     """Return the relative paths of the files in a folder that Git does not ignore."""
     listing = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)

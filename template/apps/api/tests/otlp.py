@@ -31,6 +31,10 @@ class Exported:
     def __init__(self, server: Receiver) -> None:
         self._server = server
 
+    @property
+    def endpoint(self) -> str:
+        return f"http://{self._server.address}"
+
     def spans(self) -> list[Span]:
         return [
             Span(

@@ -12,13 +12,16 @@ from django.http import HttpResponse
 from django.tasks import task
 from django.test import RequestFactory
 from django.utils import timezone
+from environs import ValidationError
 from pytest_django import Settings
 from rest_framework.test import APIClient
 from structlog import get_logger
 
+from api_core.env import sentry_dsn
 from api_core.request_log import RequestLogMiddleware
+from apps.api.tests.otlp import Exported
+from apps.api.tests.production import in_production
 from apps.api.tests.receiver import Receiver
-from apps.api.tests.test_production import in_production
 from apps.user.models import User
 from apps.user.tests.factories import make_token
 from common.schedule.jobs import run_due_jobs
@@ -117,45 +120,46 @@ def test_an_intended_503_is_not_reported(rf: RequestFactory, sentry: Receiver) -
 FAILS = f"""
 import django
 django.setup()
+from django.test import Client
+Client(HTTP_HOST="api.example.com").get("/api/v1/health/")
 local = "{PASSWORD}"
 raise ValueError(local)
 """
-IMPORTED = "import sys, django; django.setup(); print('sentry_sdk' in sys.modules)"
-NOT_INSTALLED = "import sys; sys.modules['sentry_sdk'] = None\n"
-EXIT = """
-import django
-from api_core.env import exit_on_bad_variable
-
-with exit_on_bad_variable():
-    django.setup()
-"""
 
 
-def test_a_process_that_dies_is_reported_with_its_release(sentry: Receiver) -> None:
+def test_a_process_that_dies_is_reported_with_its_release(
+    sentry: Receiver, exported: Exported
+) -> None:
+    """It also exports its last traces and metrics."""
     process = in_production(
-        FAILS, SENTRY_DSN=sentry.dsn, SENTRY_RELEASE="1.2.3", SENTRY_ENVIRONMENT="staging"
+        FAILS,
+        SENTRY_DSN=sentry.dsn,
+        SENTRY_RELEASE="1.2.3",
+        SENTRY_ENVIRONMENT="staging",
+        OTEL_EXPORTER_OTLP_ENDPOINT=exported.endpoint,
     )
     (report,) = sentry.reports()
     assert (report["release"], report["environment"]) == ("1.2.3", "staging")
     assert (report["level"], report["logentry"]) == ("fatal", {"message": "process_failed"})
     assert PASSWORD not in json.dumps(report)
     assert "process_failed" in process.stderr
+    assert exported.span("GET").attributes["http.response.status_code"] == 200
+    assert "http.server.request.duration" in exported.metrics()
 
 
-@pytest.mark.parametrize("dsn", [{}, {"SENTRY_DSN": ""}])
-def test_the_client_is_not_imported_without_a_dsn(dsn: dict[str, str]) -> None:
-    assert in_production(IMPORTED, **dsn).stdout == "False\n"
-
-
-def test_a_missing_package_is_named_with_its_command() -> None:
-    process = in_production(NOT_INSTALLED + EXIT, SENTRY_DSN="https://key@sentry.example.com/1")
-    assert process.returncode == 1
-    assert "SENTRY_DSN: Needs more packages" in process.stderr
-    assert "pip install -r requirements-observability.txt" in process.stderr
+def test_the_client_is_not_imported_without_a_dsn(production: dict[str, Any]) -> None:
+    assert "sentry_sdk" not in production["modules"]
 
 
 @pytest.mark.parametrize("dsn", ["x", "https://sentry.example.com/1", "https://key@host/"])
 def test_an_invalid_dsn_is_refused(dsn: str) -> None:
-    process = in_production(EXIT, SENTRY_DSN=dsn)
-    assert process.returncode == 1
-    assert "SENTRY_DSN: Must be the DSN of a Sentry project" in process.stderr
+    with pytest.raises(ValidationError, match="DSN of a Sentry project"):
+        sentry_dsn(dsn)
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentry_dsn("https://key@sentry.example.com/1")
+    monkeypatch.setattr("api_core.env.find_spec", lambda _module: None)
+    with pytest.raises(ValidationError, match="-r requirements-observability"):
+        sentry_dsn("https://key@sentry.example.com/1")
+    sentry_dsn("")

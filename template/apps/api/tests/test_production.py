@@ -1,80 +1,9 @@
 """The settings of production, in a separate process."""
 
-import json
-import os
 import re
-import secrets
-import subprocess
-import sys
 from typing import Any
 
-import pytest
-
-from api_core.env import BASE_DIR
-
-NAMES = [
-    "CORS_ALLOWED_ORIGINS",
-    "CSRF_COOKIE_NAME",
-    "CSRF_COOKIE_SECURE",
-    "DEBUG",
-    "NUM_PROXIES",
-    "REGISTER_RETURNS_CONFIRM_TOKEN",
-    "REQUIRE_CONFIRMED_EMAIL",
-    "SESSION_COOKIE_HTTPONLY",
-    "SESSION_COOKIE_NAME",
-    "SESSION_COOKIE_SECURE",
-]
-
-CODE = f"""
-import json
-import django
-django.setup()
-from django.conf import settings
-from django.contrib.auth.hashers import make_password
-from django.test import Client
-
-client = Client(HTTP_HOST="api.example.com")
-responses = {{
-    "plain": client.get("/api/v1/nowhere/"),
-    "health": client.get("/api/v1/health/"),
-    "proxied": client.get("/api/v1/nowhere/", headers={{"X-Forwarded-Proto": "https"}}),
-    "foreign": client.get("/api/v1/nowhere/", headers={{"X-Forwarded-Proto": "https"}},
-        HTTP_ORIGIN="https://evil.example"),
-}}
-print(json.dumps({{
-    "responses": {{
-        name: {{"status": response.status_code, **dict(response.headers)}}
-        for name, response in responses.items()
-    }},
-    "password": make_password("x"),
-    **{{name: getattr(settings, name) for name in {NAMES}}},
-}}))
-"""
-
-
-@pytest.fixture(scope="module")
-def production() -> dict[str, Any]:
-    """Settings and responses of a process that only has the required variables."""
-    ran = in_production(CODE)
-    assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
-
-
-def in_production(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code with the variables that .env.example marks as required, and the given ones."""
-    example = (BASE_DIR / ".env.example").read_text()
-    required = re.findall(r"^# Required\b(?:.*\n#)+?(\w+)=(.*)", example, flags=re.MULTILINE)
-    return subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", code],
-        cwd=BASE_DIR,
-        env=os.environ
-        | {name: value or secrets.token_urlsafe(64) for name, value in required}
-        | {"DJANGO_SETTINGS_MODULE": "api_core.settings.prod", **variables},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+from apps.api.tests.production import in_production
 
 
 def test_responses_require_https_from_then_on(production: dict[str, Any]) -> None:
@@ -140,6 +69,8 @@ def test_weak_values_prevent_the_start() -> None:
         "EMAIL_HOST_USER": "service",
         "EMAIL_PORT": "25",
         "DATABASE_URL": "oracle",
+        "SENTRY_DSN": "x",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317",
     }
     code = "import api_core.env as e\nwith e.exit_on_bad_variable(): import api_core.settings.prod"
     ran = in_production(code, **weak)

@@ -1,6 +1,5 @@
 """Traces and metrics of requests, queries, e-mails and the scheduler."""
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -8,11 +7,12 @@ from typing import Any
 import pytest
 from django.core.mail import EmailMessage
 from django.utils import timezone
+from environs import ValidationError
 from rest_framework.test import APIClient
 
+from api_core.env import otlp_endpoint
 from apps.api.tests.otlp import Exported
 from apps.api.tests.test_error_reports import EMAIL, PASSWORD, fail
-from apps.api.tests.test_production import in_production
 from apps.communication.models import Email
 from apps.user.models import User
 from common import telemetry
@@ -134,56 +134,16 @@ def test_the_scheduler_measures_waiting_emails(db: None, exported: Exported) -> 
     assert 300 <= values["email.overdue_seconds"] < 2100
 
 
-IMPORTED = """
-import json, sys, django
-django.setup()
-from django.conf import settings
-from django.test import Client
-Client(HTTP_HOST="api.example.com").get("/api/v1/health/")
-print(json.dumps({
-    "imported": [name for name in ("opentelemetry.sdk", "sentry_sdk") if name in sys.modules],
-    "middleware": settings.MIDDLEWARE[0],
-}))
-"""
+def test_a_process_without_an_endpoint_imports_nothing(production: dict[str, Any]) -> None:
+    assert "opentelemetry.sdk" not in production["modules"]
+    assert production["MIDDLEWARE"][0] == "api_core.request_log.RequestLogMiddleware"
 
 
-def started(**variables: str) -> dict[str, Any]:
-    """Return what a process of production has imported."""
-    ran = in_production(IMPORTED, **variables)
-    assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout)
-    return found
-
-
-def test_a_process_without_an_endpoint_imports_nothing() -> None:
-    assert started() == {
-        "imported": [],
-        "middleware": "api_core.request_log.RequestLogMiddleware",
-    }
-
-
-def test_a_process_with_an_endpoint_exports_when_it_exits(exported: Exported) -> None:
-    endpoint = f"http://{exported._server.address}"
-    assert started(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)["imported"] == ["opentelemetry.sdk"]
-    assert exported.span("GET").attributes["http.response.status_code"] == 200
-    assert "http.server.request.duration" in exported.metrics()
-
-
-def test_a_missing_package_is_named_with_its_command() -> None:
-    code = """
-import sys; sys.modules["opentelemetry"] = None
-from api_core.env import exit_on_bad_variable
-with exit_on_bad_variable():
-    import django; django.setup()
-"""
-    process = in_production(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://localhost:4318")
-    assert process.returncode == 1
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT: Needs more packages" in process.stderr
-    assert "pip install -r requirements-observability.txt" in process.stderr
-
-
-def test_an_invalid_endpoint_is_refused() -> None:
-    process = in_production(
-        "import django; django.setup()", OTEL_EXPORTER_OTLP_ENDPOINT="localhost:4317"
-    )
-    assert "Must be the URL of an OTLP/HTTP receiver" in process.stderr
+def test_an_invalid_endpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    otlp_endpoint("http://localhost:4318")
+    with pytest.raises(ValidationError, match="URL of an OTLP/HTTP receiver"):
+        otlp_endpoint("localhost:4317")
+    monkeypatch.setattr("api_core.env.find_spec", lambda _module: None)
+    with pytest.raises(ValidationError, match="-r requirements-observability"):
+        otlp_endpoint("http://localhost:4318")
+    otlp_endpoint("")
