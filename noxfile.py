@@ -1,5 +1,6 @@
 """Every task of this repository. ``uvx nox --list`` lists them."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ nox.options.sessions = ["lint", "tests"]
 
 ROOT = Path(__file__).parent
 PYTHON = (ROOT / ".python-version").read_text().strip()
+# One process more than cores, because tests wait for servers. Tests that share a service share a process.
+PARALLEL = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=loadgroup"]
 # Programs in scripts/ may import the support code of the tests.
 WITH_TESTS = {"PYTHONPATH": str(ROOT / "tests")}
 
@@ -38,8 +41,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the template: its questions, its updates, and every variant with its own tests."""
     install(session)
-    # The tests of a variant share one project, so they run in one worker.
-    session.run("pytest", "--numprocesses=auto", "--dist=loadgroup", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -50,9 +52,7 @@ def docker(session: nox.Session) -> None:
     session.run("docker", "info", external=True, silent=True)
     session.run("docker", "compose", "version", external=True, silent=True)
     install(session)
-    session.run(
-        "pytest", "-m", "docker", "--numprocesses=auto", "--dist=loadgroup", *session.posargs
-    )
+    session.run("pytest", "-m", "docker", *PARALLEL, *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -129,7 +129,7 @@ def release(session: nox.Session) -> None:
     install(session)
     session.run("python", "scripts/releases.py", "check", *session.posargs)
     lint(session)
-    session.run("pytest", "--numprocesses=auto", "--dist=loadgroup")
+    session.run("pytest", *PARALLEL)
     session.run("python", "scripts/releases.py", "record", *session.posargs)
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -77,10 +78,30 @@ def tracked(folder: Path) -> list[Path]:
 
 
 def copy(template: Path, folder: Path, *, only: Sequence[str], **answers: Any) -> Path:
-    """Generate some files of a service. The ``copier`` fixture generates all of them."""
-    exclude = ["*", *(f"!/{file}" for file in only)]
-    copier.run_copy(str(template), folder, data=answers, defaults=True, quiet=True, exclude=exclude)
+    """Generate some files of a service. The ``copier`` fixture generates all of them.
+
+    Copier needs 2 seconds to look at all files of the template, so it gets a part of it.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        part = Path(name)
+        shutil.copy(template / "copier.yml", part)
+        shutil.copytree(template / "extensions", part / "extensions")
+        for file in only:
+            copy_source(template / "template", part / "template", file)
+        copier.run_copy(str(part), folder, data=answers, defaults=True, quiet=True)
     return folder
+
+
+def copy_source(template: Path, part: Path, file: str) -> None:
+    """Copy what a file or a folder of a service is generated from."""
+    name = "{{_copier_conf.answers_file}}" if file == ".copier-answers.yml" else file
+    (source,) = filter(Path.exists, (template / name, template / f"{name}.jinja"))
+    target = part / source.relative_to(template)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
 
 
 def programs(service: Path) -> Path:
