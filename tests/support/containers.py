@@ -202,7 +202,7 @@ def production(copier: CopierFixture, folder: Path, answers: Answers) -> Iterato
         prune(containers, slug)
 
 
-def wait_until[Found](look: Callable[[], Found], seconds: float = 30) -> Found:
+def wait_until[Found](look: Callable[[], Found], seconds: float = 60) -> Found:
     """Call a function until it returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

@@ -46,7 +46,7 @@ def started(*command: str | Path, cwd: Path, **variables: str) -> Iterator[subpr
         assert process.poll() is None, (cwd / "program.log").read_text()
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @contextmanager
