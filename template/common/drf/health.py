@@ -91,7 +91,6 @@ class HealthView(APIView):
     @extend_schema(
         summary="Liveness",
         responses=inline_serializer("Health", {"status": serializers.ChoiceField(["ok"])}),
-        auth=[],
     )
     def get(self, request: Request) -> Response:
         return Response({"status": "ok"})
@@ -107,7 +106,6 @@ class ReadinessView(APIView):
     @extend_schema(
         summary="Readiness",
         responses={status.HTTP_200_OK: READINESS, status.HTTP_503_SERVICE_UNAVAILABLE: READINESS},
-        auth=[],
     )
     def get(self, request: Request) -> Response:
         checks = run_checks()

@@ -69,7 +69,7 @@ class SwaggerView(SpectacularSwaggerSplitView):
 
 def describe_errors(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Add the error responses to every operation (a postprocessing hook of drf-spectacular)."""
-    result.setdefault("components", {}).setdefault("schemas", {}).update(ERROR_SCHEMAS)
+    result["components"]["schemas"] |= ERROR_SCHEMAS
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path in result["paths"].values():
         for operation in path.values():

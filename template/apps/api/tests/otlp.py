@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
+from django.conf import settings
 from django.db import connection
+from django.db.backends.signals import connection_created
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -13,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from apps.api.tests.receiver import Receiver, receiver
 from common import telemetry
+from common.telemetry.apps import TelemetryConfig
 from common.telemetry.database import trace_queries
 
 
@@ -47,7 +50,7 @@ class Exported:
             )
             for body in self._bodies("/v1/traces")
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-            for scope in resource.scope_spans
+            for scope in _ours(resource, resource.scope_spans)
             for span in scope.spans
         ]
 
@@ -60,8 +63,7 @@ class Exported:
         found: dict[str, list[tuple[dict[str, Any], float]]] = {}
         for body in self._bodies("/v1/metrics"):
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                assert "service.instance.id" in _attributes(resource.resource.attributes)
-                for scope in resource.scope_metrics:
+                for scope in _ours(resource, resource.scope_metrics):
                     found |= {metric.name: _points(metric) for metric in scope.metrics}
         return found
 
@@ -71,8 +73,18 @@ class Exported:
         return [body for to, body in self._server.received if to == path]
 
 
+def _ours(resource: Any, scopes: Any) -> Any:
+    """Return the scopes of an export, which must name the service, the process and the project."""
+    attributes = _attributes(resource.resource.attributes)
+    assert attributes["service.name"] == settings.OTEL_SERVICE_NAME
+    assert "service.instance.id" in attributes
+    assert {scope.scope.name for scope in scopes} == {"api_core"}
+    return scopes
+
+
 def _points(metric: Any) -> list[tuple[dict[str, Any], float]]:
     kind = metric.WhichOneof("data")
+    assert (metric.unit == "s") == metric.name.endswith(".duration")
     return [
         (
             _attributes(point.attributes),
@@ -91,10 +103,12 @@ def exporting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
     """Export traces and metrics, as the app ``common.telemetry`` does."""
     with receiver() as server:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{server.address}")
-        telemetry.start()
-        trace_queries(connection)
+        TelemetryConfig("common.telemetry", telemetry).ready()
+        # The connection of the test exists already.
+        connection_created.send(type(connection), connection=connection)
         try:
             yield Exported(server)
         finally:
+            connection_created.disconnect(trace_queries)
             connection.execute_wrappers.clear()
             telemetry.stop()

@@ -97,6 +97,17 @@ def test_every_shape_of_an_error_is_as_documented(
     jsonschema.validate(response.json(), {**schema, "$ref": "#/components/schemas/Error"})
 
 
+def test_every_operation_documents_its_errors(api: APIClient) -> None:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    schema = api.get("/api/schema/?format=json").json()
+    documented = [
+        operation["responses"]["default"]
+        for path in schema["paths"].values()
+        for operation in path.values()
+    ]
+    assert documented == [{"description": "Error", "content": content}] * len(documented)
+
+
 def test_a_path_without_a_slash_is_explained(api: APIClient) -> None:
     response = api.post(LOGIN.rstrip("/"), {}, headers={"Accept-Language": "en"})
     assert response.status_code == 404
@@ -188,6 +199,18 @@ def test_a_throttled_response_contains_the_time_to_wait(
     english = api.post(LOGIN, body, headers={"Accept-Language": "en"})
     seconds = english.headers["Retry-After"]
     assert english.json()["detail"] == f"Too many requests. Try again in {seconds} seconds."
+
+
+def test_a_throttled_response_without_a_time_asks_for_one_second(
+    api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**kwargs: str) -> None:
+        raise exceptions.Throttled
+
+    monkeypatch.setattr("apps.user.services.login", fail)
+    body = {"email": "a@example.com", "password": "x"}
+    response = api.post(LOGIN, body, headers={"Accept-Language": "en"})
+    assert response.json()["detail"] == "Too many requests. Try again in 1 second."
 
 
 @pytest.mark.parametrize("phone", ["123", "+55 11 1", "phone"])

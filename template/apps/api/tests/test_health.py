@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,18 @@ def test_readiness_lists_its_checks(api: APIClient) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "ok"
     assert response.json()["checks"]["database"] == "ok"
+
+
+def test_readiness_is_503_while_the_server_is_stopping(
+    api: APIClient, settings: Settings, tmp_path: Path
+) -> None:
+    settings.READINESS_CHECKS = {}
+    settings.DRAIN_FILE = str(tmp_path / "stopping")
+    assert api.get("/api/v1/health/ready/").status_code == 200
+    Path(settings.DRAIN_FILE).touch()
+    response = api.get("/api/v1/health/ready/")
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "checks": {"stopping": "unavailable"}}
 
 
 @pytest.mark.django_db

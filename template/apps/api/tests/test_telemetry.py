@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage
+from django.db import connection
 from django.utils import timezone
 from environs import ValidationError
 from rest_framework.test import APIClient
@@ -14,6 +15,7 @@ from api_core.env import otlp_endpoint
 from apps.api.tests.otlp import Exported
 from apps.api.tests.test_error_reports import EMAIL, PASSWORD, fail
 from apps.communication.models import Email
+from apps.communication.services import measure
 from apps.user.models import User
 from common import telemetry
 
@@ -105,6 +107,23 @@ def test_a_trace_continues_in_the_worker(
     assert EMAIL not in repr(exported._server.received)
 
 
+def test_there_is_no_trace_outside_a_request(exported: Exported) -> None:
+    assert telemetry.traceparent() == ""
+
+
+def test_other_wrappers_of_queries_are_called(db: None, exported: Exported) -> None:
+    calls = []
+
+    def other(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
+        calls.append((sql, params, *rest))
+        return execute(sql, params, *rest)
+
+    with connection.execute_wrapper(other), connection.cursor() as cursor:
+        cursor.execute("SELECT 1", [])
+    context = {"connection": connection, "cursor": cursor}
+    assert calls == [("SELECT 1", [], False, context)]
+
+
 def test_log_lines_contain_the_trace(
     api: APIClient, exported: Exported, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,6 +151,14 @@ def test_the_scheduler_measures_waiting_emails(db: None, exported: Exported) -> 
     assert values["email.waiting"] == 2
     assert 7200 <= values["email.oldest_waiting_seconds"] < 9000
     assert 300 <= values["email.overdue_seconds"] < 2100
+
+
+def test_an_email_that_waits_for_its_next_attempt_is_not_overdue(db: None) -> None:
+    next_attempt_at = timezone.now() + timedelta(hours=1)
+    Email.objects.create(kind="confirm_email", to=EMAIL, next_attempt_at=next_attempt_at)
+    values = measure()
+    assert (values["email.waiting"], values["email.overdue_seconds"]) == (1, 0)
+    assert 0 <= values["email.oldest_waiting_seconds"] < 600
 
 
 def test_a_process_without_an_endpoint_imports_nothing(production: dict[str, Any]) -> None:

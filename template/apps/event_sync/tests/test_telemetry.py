@@ -14,6 +14,7 @@ from apps.event_sync.outgoing.relay import Relay
 from apps.event_sync.tests.inbound.helpers import confirmation, make_event
 from apps.event_sync.tests.outgoing.helpers import produce, store
 from common import telemetry
+from common.sqs.sqs_sync import SqSManager
 from common.stopping import Stop
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +33,12 @@ def test_a_trace_continues_in_the_relay(queue_url: str, exported: Exported) -> N
     assert exported.span("aws_sqs send").trace_id in parents.values()
     assert exported.metrics()["event_sync.results"] == [({"result": "sent"}, 3)]
     assert "messaging.client.operation.duration" in exported.metrics()
+
+
+def test_a_single_message_is_traced(queue_url: str, exported: Exported) -> None:
+    with telemetry.span("first", "SERVER"):
+        SqSManager.send({"number": 1})
+    assert exported.span("aws_sqs send").parent_id == exported.span("first").id
 
 
 def test_the_status_of_the_outbox_is_measured(exported: Exported) -> None:

@@ -75,9 +75,7 @@ def describe(
     status_code: int = 200,
 ) -> Callable[[_View], _View]:
     """Describe a view that needs no JWT in the OpenAPI schema."""
-    return extend_schema(
-        summary=summary, request=request, responses={status_code: response}, auth=[]
-    )
+    return extend_schema(summary=summary, request=request, responses={status_code: response})
 
 
 @method_decorator(never_cache, name="dispatch")

@@ -327,6 +327,15 @@ class TestSessions:
         assert [api.get("/api/v1/users/me/").status_code for api in apis] == [401, 200]
         assert events()[-1] == "session_ended"
 
+    @pytest.mark.parametrize("user_agent", ["Phone/2.0", ""])
+    def test_a_session_is_named_after_its_device_or_its_id(
+        self, superuser: User, user: User, user_agent: str
+    ) -> None:
+        session = services.start_session(user, services.Device(user_agent=user_agent))
+        url = f"/admin/user/session/{session.pk}/delete/"
+        page = logged_in(superuser).post(url, {"post": "yes"}, follow=True).content.decode()
+        assert f"“{user_agent or session.pk}” was deleted" in page
+
     def test_only_sessions_that_have_not_ended_are_shown(self, superuser: User, user: User) -> None:
         make_token(user)
         Session.objects.update(expires_at=timezone.now())
@@ -559,7 +568,7 @@ class TestDates:
         with timezone.override(zone):
             body = profile(user, email_confirmed_at_0=date, email_confirmed_at_1=time)
             page = client.post(change_url(user), body)
-            assert "This date is out of range." in page.content.decode()
+            assert ">This date is out of range.<" in page.content.decode()
             assert client.get(USERS).status_code == 200
 
     @pytest.mark.parametrize("date", ["2026-01-31", "9999-12-01", "0001-02-01"])

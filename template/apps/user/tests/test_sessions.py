@@ -92,13 +92,15 @@ class TestStart:
         assert session.expires_at - session.last_used_at == timedelta(days=1)
 
     @pytest.mark.parametrize(
-        ("agent", "stored"), [("x" * 300, "x" * 255), ("a\0b", "ab"), ("olá", "olá")]
+        ("agent", "stored"),
+        [("x" * 300, "x" * 255), ("a\0b", "ab"), ("olá", "olá"), (None, "")],
     )
     def test_any_user_agent_is_stored(
-        self, api: APIClient, user: User, agent: str, stored: str
+        self, api: APIClient, user: User, agent: str | None, stored: str
     ) -> None:
         credentials = {"email": user.email, "password": PASSWORD}
-        assert api.post(f"{AUTH}/login/", credentials, HTTP_USER_AGENT=agent).status_code == 200
+        device: Any = {} if agent is None else {"HTTP_USER_AGENT": agent}
+        assert api.post(f"{AUTH}/login/", credentials, **device).status_code == 200
         assert Session.objects.get().user_agent == stored
 
     @pytest.mark.parametrize(
