@@ -110,7 +110,9 @@ def test_a_trace_continues_in_the_worker(
     assert EMAIL not in repr(exported._server.received)
 
 
-def test_there_is_no_trace_outside_a_request(exported: Exported) -> None:
+def test_there_is_no_trace_outside_a_request_or_without_telemetry(exported: Exported) -> None:
+    assert telemetry.traceparent() == ""
+    telemetry.stop()
     assert telemetry.traceparent() == ""
 
 
