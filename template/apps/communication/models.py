@@ -1,4 +1,3 @@
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -100,9 +99,9 @@ class EmailTemplate(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} ({self.language})"
 
-    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+    def save(self, **kwargs: Any) -> None:
         self.html = sanitise_html(self.html)
-        super().save(*args, update_fields=update_fields, **kwargs)
+        super().save(**kwargs)
 
     def clean(self) -> None:
         """Reject a text that cannot be sent, with a message for each field."""

@@ -132,14 +132,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         super().set_unusable_password()
         self.end_sessions()
 
-    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+    def save(self, *, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Save the user. Saving an inactive user ends its sessions permanently."""
         changed = None if update_fields is None else set(update_fields)
         if not self.is_active and (changed is None or "is_active" in changed):
             self.end_sessions()
         if changed is not None and changed & _ENDS_SESSIONS:
             changed |= {"security_stamp", "pending_email"}
-        super().save(*args, update_fields=changed, **kwargs)
+        super().save(update_fields=changed, **kwargs)
 
     def get_session_auth_hash(self) -> str:
         """Include the stamp, so that ``end_sessions`` ends Django sessions too."""

@@ -66,12 +66,14 @@ def test_a_failed_request_is_an_error_without_data(
 def test_an_exception_is_exported_as_its_type(exported: Exported) -> None:
     with (
         pytest.raises(RuntimeError),
+        telemetry.span("request", "SERVER"),
         telemetry.span("task", "CONSUMER"),
         telemetry.messaging_call("smtp", "send"),
     ):
         fail()
     task, call = exported.span("task"), exported.span("smtp send")
     assert task.is_error
+    assert task.parent_id == exported.span("request").id
     assert task.attributes == {"error.type": "RuntimeError"}
     assert call.attributes["error.type"] == "RuntimeError"
     ((attributes, _count),) = exported.metrics()["messaging.client.operation.duration"]
@@ -103,11 +105,14 @@ def test_a_trace_continues_in_the_worker(
     assert (delivery.trace_id, delivery.parent_id) == (request.trace_id, request.id)
     assert (smtp.trace_id, smtp.parent_id) == (request.trace_id, delivery.id)
     assert exported.metrics()["email.attempts"] == [({"result": "sent"}, 1)]
-    assert "messaging.client.operation.duration" in exported.metrics()
+    call = {"messaging.system": "smtp", "messaging.operation.name": "send"}
+    assert exported.metrics()["messaging.client.operation.duration"] == [(call, 1)]
     assert EMAIL not in repr(exported._server.received)
 
 
-def test_there_is_no_trace_outside_a_request(exported: Exported) -> None:
+def test_there_is_no_trace_outside_a_request_or_without_telemetry(exported: Exported) -> None:
+    assert telemetry.traceparent() == ""
+    telemetry.stop()
     assert telemetry.traceparent() == ""
 
 

@@ -50,6 +50,13 @@ def test_the_status_of_the_outbox_is_measured(exported: Exported) -> None:
     assert 600 <= values["event_sync.oldest_pending_seconds"] < 2400
 
 
+def test_polls_are_measured_and_not_traced(queue_url: str, exported: Exported) -> None:
+    Consumer(queue_url, Stop(), long_poll=0).run(until_empty=True)
+    call = {"messaging.system": "aws_sqs", "messaging.operation.name": "receive"}
+    assert exported.metrics()["messaging.client.operation.duration"] == [(call, 1)]
+    assert exported.spans() == []
+
+
 def test_confirmations_are_counted(
     sqs: object, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:

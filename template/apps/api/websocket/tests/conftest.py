@@ -39,7 +39,7 @@ def bearer(user: User) -> str:
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
     """Return a function that returns the logged events, each with its fields."""
     caplog.set_level("INFO")
-    names = {"event", "error", "path", "user", "code", "seconds"}
+    names = {"event", "error", "path", "user", "user_id", "code", "seconds"}
 
     def logged() -> list[dict[str, Any]]:
         messages = [record.msg for record in caplog.records if isinstance(record.msg, dict)]

@@ -236,14 +236,14 @@ async def test_a_long_database_outage_closes_the_connection(
 
 
 async def test_an_unexpected_error_in_a_check_closes_the_connection(
-    bearer: str, monkeypatch: pytest.MonkeyPatch, logged: Logged
+    user: User, bearer: str, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     """Without checks the connection would stay open for ever."""
     socket = await Socket(authorization=bearer).open()
     checks = fail_checks(monkeypatch, ZeroDivisionError())
     assert await socket.close_code() == 4503
     assert len(checks) == 1
-    assert "websocket_checks_failed" in [each["event"] for each in logged()]
+    assert {"event": "websocket_checks_failed", "user_id": user.pk} in logged()
 
 
 def fail_checks(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
