@@ -87,7 +87,7 @@ def test_the_commands_of_the_documents_leave_a_new_service_unchanged(service: Pa
     ]
     assert len(chosen) > 4
     for line in chosen:
-        run(*(UV if word == "uv" else word for word in line.split()), cwd=service)
+        execute(service, line)
     assert not git(service, "status", "--porcelain")
 
 
@@ -121,7 +121,9 @@ def test_the_how_tos_of_contributing_work(service: Path) -> None:
 
 
 def execute(service: Path, command: str) -> None:
-    run(*(UV if word == "uv" else word for word in command.split()), cwd=service)
+    """Run a command of a document. uv may not be on PATH."""
+    programs = {"uv": UV, "uvx": str(Path(UV).with_name("uvx"))}
+    run(*(programs.get(word, word) for word in command.split()), cwd=service)
 
 
 def add_a_field(service: Path, part: str) -> None:
