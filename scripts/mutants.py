@@ -1,8 +1,8 @@
 """Mutation tests of the service: ``nox -s mutants``. See docs/release.md.
 
 mutmut changes one expression of one function at a time. mypy must refuse the change, or a test that
-calls this function must fail. mutants.toml lists what mutmut cannot find: settings to break, each of which some test
-must notice; and the mutants that may survive, with the reason.
+calls this function must fail. mutants.toml lists what mutmut cannot find: settings to break, each of
+which some test must notice; and the mutants that may survive, with the reason.
 """
 
 import argparse
@@ -180,7 +180,7 @@ def run_mutmut(arguments: argparse.Namespace) -> None:
 
 
 def survivors(service: Path, packages: list[str], listed: list[dict[str, str]]) -> list[str]:
-    """Print how many mutants mypy or a test of each package killed, and return what is wrong.
+    """Print how many mutants of each package mypy or a test killed, and return what is wrong.
 
     Mutants that were not run, and those with an unclear result, such as a time-out, do not count.
     """
