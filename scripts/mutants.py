@@ -59,10 +59,12 @@ pytest_add_cli_args=
     no:cacheprovider
     --ignore=apps/user/tests/test_rates.py
     --ignore=apps/api/tests/test_schema.py
+    --ignore=apps/api/tests/test_asgi.py
 pytest_add_cli_args_test_selection=
     {tests}
 """
-# The ignored tests are slow: one is for settings only, and schemathesis prepares its calls each time.
+# The first two files of ignored tests are slow: one is for settings only, and schemathesis prepares
+# its calls each time. The third needs threads that start at import, which a forked process lacks.
 
 # mutmut imports the tests once and forks a process for each mutant, which runs pytest. What these
 # processes would all repeat is done before: the migrations, the first import of the URLs, and the

@@ -30,7 +30,7 @@ def normalise_email(address: str) -> str:
     too_long = len(address) > MAX_LENGTH or len(local_part) > _MAX_LOCAL_PART
     if too_long or not _LOCAL_PART.fullmatch(local_part):
         raise ValueError(_INVALID)
-    domain = idna.encode(domain, uts46=True, std3_rules=True).decode()
+    domain = idna.encode(domain, uts46=True).decode()
     _domain, dot, top_level = domain.rpartition(".")
     normalised = f"{local_part.lower()}@{domain}"
     if not dot or not top_level or top_level.isdecimal() or len(normalised) > MAX_LENGTH:

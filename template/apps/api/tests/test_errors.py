@@ -183,6 +183,15 @@ def test_a_refused_token_is_explained(
     assert (response.status_code, response.json()["detail"]) == (401, message)
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_case_of_the_scheme_does_not_matter(api: APIClient, user: User, scheme: str) -> None:
+    token = make_token(user)
+    for header, status in {f"{scheme} {token}": 200, f"{scheme} {token} more": 401}.items():
+        response = api.get("/api/v1/users/me/", headers={"Authorization": header})
+        assert response.status_code == status
+    assert response.json()["code"] == "authentication_failed"
+
+
 def test_a_throttled_response_contains_the_time_to_wait(
     api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,15 +4,25 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.utils import OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from common.drf.health import State
+from common.drf.health import LivenessMiddleware, State
 
 
 def test_liveness_needs_no_database(api: APIClient) -> None:
     response = api.get("/api/v1/health/")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_liveness_is_answered_before_the_other_middleware(rf: RequestFactory) -> None:
+    def other(request: HttpRequest) -> HttpResponse:
+        raise AssertionError
+
+    response = LivenessMiddleware(other)(rf.get("/api/v1/health/"))
+    assert (response.content, response["Content-Length"]) == (b'{"status":"ok"}', "15")
 
 
 @pytest.mark.django_db

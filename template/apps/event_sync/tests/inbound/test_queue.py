@@ -402,6 +402,7 @@ class TestOutage:
         line = logged(caplog, "event_sync_outage")[0]
         assert (line["of"], line["pause"]) == ("sqs", str(round(pauses[0], 1)))
         assert "EndpointConnectionError" in line["error"]
+        assert logged(caplog, "event_sync_outage_over") == [{"of": "sqs"}]
 
     def test_no_message_is_received_while_the_database_is_unavailable(
         self,
@@ -425,6 +426,7 @@ class TestOutage:
         assert list(states) == []
         (outage,) = logged(caplog, "event_sync_outage")[:1]
         assert (outage["of"], outage["error"]) == ("database", "not available")
+        assert logged(caplog, "event_sync_outage_over") == [{"of": "database"}]
         assert queue.counts() == (0, 1, 0)
 
 

@@ -81,6 +81,13 @@ def test_only_due_events_are_claimed() -> None:
     assert outbox.claim(10) == [later]
 
 
+def test_the_event_that_is_due_for_longest_is_claimed_first() -> None:
+    retried, new = store(1), store(2)
+    EventSync.objects.filter(pk=new.pk).update(next_attempt_at=Now() - timedelta(seconds=30))
+    assert outbox.claim(1) == [new]
+    assert outbox.claim(1) == [retried]
+
+
 def test_an_event_is_claimed_again_after_its_lease_expired() -> None:
     event = store()
     (first,) = outbox.claim(10)

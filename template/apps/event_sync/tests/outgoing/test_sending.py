@@ -58,6 +58,11 @@ def refuse(stub: Stubber, code: str) -> None:
     stub.add_client_error("send_message_batch", code, http_status_code=400)
 
 
+def test_a_client_does_not_wait_for_long() -> None:
+    config = sqs_client().meta.config
+    assert (config.connect_timeout, config.read_timeout) == (2, 10)
+
+
 def test_accepted_messages_are_reported_with_their_ids(stub: Stubber) -> None:
     add(stub, said(taken=[1, 2]))
     assert send(1, 2) == Answer(accepted={1: "m1", 2: "m2"})
