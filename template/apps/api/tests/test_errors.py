@@ -32,9 +32,22 @@ def test_malformed_json_is_a_400(api: APIClient, body: bytes) -> None:
     assert post(api, body)[0] == 400
 
 
-@pytest.mark.parametrize("body", [b'{"email": "\\ud800"}', b'[{"\\udfff": 1}]'])
-def test_an_unpaired_surrogate_is_a_parse_error(api: APIClient, body: bytes) -> None:
-    assert post(api, body) == (400, "parse_error")
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[" * 100_000, "The JSON is nested too deeply."),
+        (b'{"email": "\\ud800"}', "The JSON contains an unpaired surrogate."),
+        (b'[{"\\udfff": 1}]', "The JSON contains an unpaired surrogate."),
+    ],
+    ids=["nested", "value", "name"],
+)
+def test_json_that_cannot_be_read_is_a_parse_error(
+    api: APIClient, body: bytes, message: str
+) -> None:
+    headers = {"Accept-Language": "en"}
+    response = api.generic("POST", LOGIN, body, "application/json", headers=headers)  # type: ignore[arg-type]
+    assert response.status_code == 400
+    assert response.json() == {"detail": message, "code": "parse_error"}
 
 
 @pytest.mark.parametrize("email", ["a\x00@b.example", 1, [], {}, None, True])

@@ -70,12 +70,20 @@ class TestAccounts:
 
     @pytest.mark.parametrize("owner", ["2001:db8:0:1::1", "2001:db8:1::1"])
     def test_an_ipv6_network_is_one_client(self, api: APIClient, user: User, owner: str) -> None:
-        stranger = [log_in(api, f"2001:db8::{host}", user.email) for host in range(1, 5)]
+        hosts = ["1", "2", "8000:0:0:1", "8000:0:0:2"]
+        stranger = [log_in(api, f"2001:db8::{host}", user.email) for host in hosts]
         assert stranger == [401] * 3 + [429]
         assert log_in(api, owner, user.email, password=PASSWORD) == 200
 
     def test_many_networks_share_the_limit_of_the_account(self, api: APIClient) -> None:
         swarm = [log_in(api, f"192.0.2.{host}") for host in range(7)]
+        assert swarm == [401] * 6 + [429]
+
+    def test_the_limit_of_the_account_does_not_need_the_one_for_each_network(
+        self, api: APIClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(SimpleRateThrottle.THROTTLE_RATES, "login-account-network", None)
+        swarm = [log_in(api, f"192.0.2.{number % 2}") for number in range(7)]
         assert swarm == [401] * 6 + [429]
 
     @pytest.mark.parametrize("other", ["bob@BÜCHER.example", "bob@xn--bcher-kva.example"])

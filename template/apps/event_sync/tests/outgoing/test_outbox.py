@@ -115,6 +115,34 @@ def test_a_relay_whose_lease_expired_changes_nothing() -> None:
     assert states(slow) == [State.SENT]
 
 
+@pytest.mark.parametrize(
+    ("broken", "in_order"), [("after_failure", False), ("_unblock_next", True)]
+)
+def test_results_are_recorded_all_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, broken: str, *, in_order: bool
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OperationalError
+
+    sent, refused = store(1), store(2)
+    events = outbox.claim(10)
+    answer = Answer(accepted={sent.pk: "m1"}, refused={} if in_order else {refused.pk: "no"})
+    monkeypatch.setattr(outbox, broken, fail)
+    with pytest.raises(OperationalError):
+        outbox.record(events[:1] if in_order else events, answer, in_order=in_order)
+    assert states(sent, refused) == [State.SENDING] * 2
+
+
+def test_events_without_an_attempt_left_are_counted() -> None:
+    store(1)
+    store(2)
+    events = outbox.claim(10)
+    for event in events:
+        event.attempts = MAX_ATTEMPTS - 1
+    answer = Answer(refused={event.pk: "no" for event in events})
+    assert outbox.record(events, answer, in_order=False) == {"failed": 2, "dead": 2}
+
+
 def test_many_results_are_recorded_at_once() -> None:
     for number in range(5):
         store(number)
@@ -266,6 +294,8 @@ def test_a_blocked_event_is_due_after_a_while_if_the_earlier_one_was_deleted() -
     assert outbox.claim(10, in_order=True) == []
     pass_time(outbox.BLOCKED + 1)
     assert outbox.claim(10, in_order=True) == [second]
+    second.refresh_from_db()
+    assert not second.blocked
 
 
 def test_a_waiting_event_holds_back_later_events_of_its_object() -> None:

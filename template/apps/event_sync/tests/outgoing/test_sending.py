@@ -256,6 +256,7 @@ def test_only_fifo_queues_get_groups(stub: Stubber, *, fifo: bool) -> None:
         ([MAX_BYTES, 1], [1, 1]),
         ([1, MAX_BYTES - 1, 1], [2, 1]),
         ([400_000] * 5, [2, 2, 1]),
+        ([MAX_BYTES, MAX_BYTES - 2, 2, 2], [1, 2, 1]),
     ],
 )
 def test_messages_are_packed_into_requests(sizes: list[int], batches: list[int]) -> None:
