@@ -66,7 +66,7 @@ def _error_body(data: Any) -> dict[str, Any]:
     match data:
         case {"detail": ErrorDetail(code=code) as detail}:
             # simplejwt's code is beside its message.
-            return {"detail": TOKEN_MESSAGES.get(data.get("code", code), detail), "code": code}
+            return {"detail": TOKEN_MESSAGES.get(data.get("code"), detail), "code": code}
         case [ErrorDetail(code=code), *_] if all(isinstance(each, str) for each in data):
             return {"detail": " ".join(data), "code": code}
         case []:

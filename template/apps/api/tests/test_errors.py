@@ -4,6 +4,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from django.core.exceptions import ValidationError as DjangoValidationError
 from pytest_django import Settings
 from rest_framework import exceptions
 from rest_framework.test import APIClient
@@ -91,6 +92,8 @@ def test_an_unknown_path_of_the_api_is_not_found(
         ({"trip": {"day": ["Too late."]}}, {"trip": {"day": ["Too late."]}}),
         ({"trips": [{}, {"day": ["Late."]}]}, {"trips": {"1": {"day": ["Late."]}}}),
         ([{}, {"day": ["Too late."]}], {"1": {"day": ["Too late."]}}),
+        (DjangoValidationError("Too late.", "late"), {"detail": "Too late.", "code": "late"}),
+        (DjangoValidationError({"day": "Too late."}), {"day": ["Too late."]}),
     ],
 )
 def test_every_shape_of_an_error_is_as_documented(
@@ -100,7 +103,8 @@ def test_every_shape_of_an_error_is_as_documented(
     body: dict[str, Any],
 ) -> None:
     def fail(**kwargs: str) -> None:
-        raise exceptions.ValidationError(detail)
+        django_error = isinstance(detail, DjangoValidationError)
+        raise detail if django_error else exceptions.ValidationError(detail)
 
     monkeypatch.setattr("apps.user.services.login", fail)
     schema = api.get("/api/schema/?format=json").json()
