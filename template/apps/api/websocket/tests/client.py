@@ -1,5 +1,6 @@
 """A WebSocket client that calls the ASGI application without a network."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,6 +45,17 @@ class Socket(WebsocketCommunicator):
             headers=[(name.encode(), value.encode("latin-1")) for name, value in headers],
             subprotocols=subprotocols,
         )
+
+    async def receive_output(self, timeout: float = TIMEOUT) -> Any:  # noqa: ASYNC109 - asgiref's
+        """Wait for a message. If the application fails instead, raise its error at once."""
+        message = asyncio.create_task(self.output_queue.get())
+        await asyncio.wait({message, self.future}, timeout=timeout, return_when="FIRST_COMPLETED")
+        if message.done():
+            return message.result()
+        message.cancel()
+        if self.future.done():
+            self.future.result()
+        raise TimeoutError
 
     async def open(self) -> "Socket":
         accepted, self.subprotocol = await self.connect(timeout=TIMEOUT)

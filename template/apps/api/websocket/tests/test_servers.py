@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -83,12 +83,23 @@ def started(name: str, folder: Path) -> Iterator[Server]:
         server.process.wait(timeout=TIMEOUT)
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    with started(request.param, tmp_path_factory.mktemp("server")) as server:
-        yield server
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Return a function that returns a running server, a new one if a test has stopped it."""
+    running: dict[str, Server] = {}
+    with ExitStack() as stack:
+
+        def get(name: str) -> Server:
+            if name not in running or running[name].process.poll() is not None:
+                running[name] = stack.enter_context(started(name, tmp_path_factory.mktemp(name)))
+            return running[name]
+
+        yield get
+
+
+@pytest.fixture(params=["daphne", "uvicorn"])
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
+    return servers(request.param)
 
 
 def test_a_message_is_sent_back(server: Server) -> None:
@@ -129,7 +140,7 @@ def test_an_invalid_token_closes_with_4401(server: Server, way: dict[str, Any]) 
 
 
 def test_a_stop_closes_websockets_with_a_code(server: Server) -> None:
-    """The last test of each server. It also reads the log, which is at its most verbose level."""
+    """It also reads the log, which is at its most verbose level."""
     for way in WAYS:
         with server.connect(**way) as refused, pytest.raises(ConnectionClosed):
             refused.recv(timeout=TIMEOUT)
