@@ -90,7 +90,7 @@ class Relay:
                     continue
                 self._database_outage.end()
                 if until_empty and (self.outage or not busy):
-                    break
+                    return
                 if not busy:
                     self._stop.sleep(self.outage.remaining() or POLL_INTERVAL)
 

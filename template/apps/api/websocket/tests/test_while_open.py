@@ -185,6 +185,14 @@ async def test_a_connection_that_the_server_cancels_closes_with_1000() -> None:
     assert (output["type"], output["code"]) == ("websocket.close", 1000)
 
 
+async def test_a_connection_that_ends_without_a_code_is_logged_as_such(logged: Logged) -> None:
+    socket = await Socket().open()
+    await socket.send_input({"type": "websocket.disconnect"})
+    await socket.wait(TIMEOUT)
+    (line,) = [each for each in logged() if each["event"] == "websocket_closed"]
+    assert line["code"] == 1005, "RFC 6455, section 7.1.5"
+
+
 async def test_the_end_of_a_connection_is_logged(user: User, bearer: str, logged: Logged) -> None:
     started = time.monotonic()
     async with connected(authorization=bearer) as socket:

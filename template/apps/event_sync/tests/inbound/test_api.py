@@ -19,6 +19,7 @@ from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.handlers import event_handler
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
+from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.inbound.helpers import (
     TYPE,
     confirmation,
@@ -163,7 +164,8 @@ class TestRefusal:
         body = {"obj_type": TYPE, "obj_data": {"event_id": event_id}, "obj_cmd": "put"}
         raw = json.dumps(body).replace("Infinity", "1e400").encode()
         status, answer = post(sender, raw)
-        assert (status, list(answer)) == (400, ["obj_data"])
+        message = "event_id must be a positive integer."
+        assert (status, answer) == (400, {"obj_data": [message]})
 
     def test_a_missing_event_id_is_refused(self, sender: APIClient) -> None:
         status, answer = post(sender, {"obj_type": TYPE, "obj_data": {}, "obj_cmd": "put"})
@@ -237,8 +239,15 @@ class TestRefusal:
         event = make_event()
         body = json.dumps(confirmation(event, x="?")).replace('"?"', data)
         status, answer = post(sender, body.encode())
-        assert (status, list(answer)) == (400, ["obj_data"])
+        not_json = "Must be JSON without NaN or unpaired surrogates."
+        message = not_json if "1e400" in data else "Null characters are not allowed."
+        assert (status, answer) == (400, {"obj_data": [message]})
         assert refresh(event).processed is None
+
+    def test_an_unpaired_surrogate_in_a_message_is_refused(self) -> None:
+        """The parser of the API refuses it before."""
+        with pytest.raises(ValidationError, match=r"surrogates|substitutos"):
+            ConsumerMsg(**confirmation(make_event(), x="\ud800")).handle_msg_sync()
 
     @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "é\u2028😀", "a" * 100_000])
     def test_data_that_only_resemble_a_nul_are_accepted(self, sender: APIClient, text: str) -> None:
@@ -276,10 +285,14 @@ class TestRefusal:
 
 
 class TestFailure:
-    def test_a_failing_handler_is_rolled_back(self, sender: APIClient) -> None:
+    def test_a_failing_handler_is_rolled_back(
+        self, sender: APIClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with invoices() as event:
             status, answer = post(sender, confirmation(event, names=["Ana"], fault="no such"))
         assert (status, answer["code"]) == (500, "handler_failed")
+        (line,) = logged(caplog, "event_handler_failed")
+        assert (line["event_id"], line["obj_type"]) == (str(event.pk), "invoice")
         assert "no such" not in json.dumps(answer)
         assert User.objects.count() == 0
         event.refresh_from_db()

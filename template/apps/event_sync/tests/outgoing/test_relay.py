@@ -17,12 +17,15 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.db.models import F
+from django.db.models.functions import Now
 from pytest_django import Settings
 
 from apps.event_sync import outage
 from apps.event_sync.management.commands import event_sync_setup
 from apps.event_sync.models import EventSync
 from apps.event_sync.outgoing import outbox, relay, sending
+from apps.event_sync.outgoing.answer import Answer
+from apps.event_sync.outgoing.messages import MAX_BATCH
 from apps.event_sync.outgoing.relay import Relay
 from apps.event_sync.outgoing.retry import MAX_ATTEMPTS
 from apps.event_sync.tests.logs import logged
@@ -65,7 +68,7 @@ def test_due_events_are_sent(queue_url: str, sqs: Network) -> None:
     events = [store(number) for number in range(45)]
     requests = sqs.requests
     assert run_once(queue_url) == {"sent": 45}
-    assert sqs.requests == requests + 5
+    assert sqs.requests == requests + 5, "ten events a request"
     assert sorted(received_ids(queue_url)) == [event.pk for event in events]
     assert set(states(*events)) == {State.SENT}
     assert run_once(queue_url) == {}
@@ -77,6 +80,71 @@ def test_large_events_are_sent_in_several_requests(queue_url: str, sqs: Network)
     assert run_once(queue_url) == {"sent": 5}
     assert sqs.requests == requests + 3
     assert sorted(received_ids(queue_url)) == [event.pk for event in events]
+
+
+def test_events_of_one_object_need_no_order_without_a_fifo_queue(queue_url: str) -> None:
+    for _event in range(15):
+        store()
+    one = Relay(queue_url, Stop())
+    assert send_due(one)
+    assert one.counts == {"sent": 15}
+
+
+def test_a_fifo_queue_gets_no_event_before_an_earlier_one_of_its_object(fifo_url: str) -> None:
+    first, second, other = store(1), store(1), store(2)
+    EventSync.objects.filter(pk=first.pk).update(next_attempt_at=Now() + timedelta(hours=1))
+    assert run_once(fifo_url) == {"sent": 1}
+    assert received_ids(fifo_url) == [other.pk]
+    assert states(first, second) == [State.PENDING] * 2
+
+
+def test_a_relay_finds_what_is_due_behind_many_blocked_events(fifo_url: str) -> None:
+    store(1, state=State.DEAD, next_attempt_at=None)
+    for _event in range(relay.BATCHES * MAX_BATCH + 1):
+        store(1)
+    other = store(2)
+    assert run_once(fifo_url, threads=1) == {"sent": 1}
+    assert received_ids(fifo_url) == [other.pk]
+
+
+def test_a_relay_sends_as_many_requests_at_a_time_as_it_has_threads(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    both = threading.Barrier(2, timeout=10)
+
+    def send(*_arguments: object) -> Answer:
+        threads.add(threading.current_thread().name)
+        both.wait()
+        time.sleep(0.05)  # for a third thread, if there is one
+        stop.requested = True
+        return Answer()
+
+    monkeypatch.setattr(relay, "send_batch", send)
+    for number in range(60):
+        store(number)
+    stop = Stop()
+    Relay(queue_url, stop, threads=2).run()
+    assert threads == {"event-sync_0", "event-sync_1"}
+
+
+def test_the_client_of_a_relay_fits_its_queue() -> None:
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
+    meta = Relay(url, Stop())._client.meta
+    assert meta.region_name == "eu-west-1"
+    assert (meta.config.connect_timeout, meta.config.read_timeout) == (2, 5)
+
+
+def test_a_relay_waits_if_nothing_is_due(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, pauses = Stop(), []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        stop.requested = True
+
+    monkeypatch.setattr(stop, "sleep", sleep)
+    Relay(queue_url, stop).run()
+    assert pauses == [relay.POLL_INTERVAL]
 
 
 @pytest.mark.parametrize("fault", ["down", "throttled", "forbidden"])
@@ -118,13 +186,17 @@ def test_a_fifo_queue_drops_a_repeated_message(fault: Fault, fifo_url: str, sqs:
     assert received_ids(fifo_url) == [event.pk]
 
 
-def test_the_relay_releases_its_events_when_an_outage_begins(queue_url: str, sqs: Network) -> None:
+def test_the_relay_releases_its_events_when_an_outage_begins(
+    queue_url: str, sqs: Network, caplog: pytest.LogCaptureFixture
+) -> None:
     """Events that were claimed but not tried are due again before their lease expires."""
     for number in range(60):
         store(number)
     sqs.fault = "down"
     run_once(queue_url, threads=1)
     assert not EventSync.objects.exclude(state=State.PENDING, lease="").exists()
+    (line,) = logged(caplog, "event_sync_outage")
+    assert line["of"] == "sqs"
     sqs.fault = ""
     assert run_once(queue_url) == {"sent": 60}
 

@@ -214,6 +214,21 @@ def test_a_refused_message_is_found_in_its_batch(stub: Stubber, code: str) -> No
     assert (answer.unknown, answer.outage) == ({}, "")
 
 
+def test_the_results_of_several_requests_are_added() -> None:
+    total = Answer()
+    total.add(Answer(accepted={1: "m1"}, refused={2: "no"}, unknown={3: "?"}, outage="down"))
+    total.add(Answer(out_of_turn={4: "m4"}))
+    total.add(Answer(accepted={5: "m5"}, refused={6: "no"}, unknown={7: "?"}))
+    total.add(Answer(out_of_turn={8: "m8"}))
+    assert total == Answer(
+        accepted={1: "m1", 5: "m5"},
+        refused={2: "no", 6: "no"},
+        unknown={3: "?", 7: "?"},
+        out_of_turn={4: "m4", 8: "m8"},
+        outage="down",
+    )
+
+
 def test_an_outage_ends_the_search_for_a_refused_message(stub: Stubber) -> None:
     refuse(stub, "InvalidMessageContents")  # 1, 2, 3, 4
     add(stub, said(taken=[1]))
