@@ -337,3 +337,17 @@ def test_html_is_converted_to_plain_text() -> None:
         "Olá, Ana!\n\nOne two\nthree & four\n\n----\n\n- a\n- b\n\n"
         "Go there: <https://e.com/?a=(1)&b=_c_>.\n\n<https://e.com/>\n\nx y\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<table><tr><th>x</th><th>y</th></tr></table>", "x y"),
+        ('<a href="https://e.com/"><b>The</b> page </a>', "The page: <https://e.com/>"),
+        ("<a>The page</a>", "The page"),
+        ("<p>One </p> <p> two</p>", "One\n\ntwo"),
+        ("One <b> two</b>", "One two"),
+    ],
+)
+def test_white_space_and_links_in_plain_text(html: str, text: str) -> None:
+    assert html_to_text(html) == f"{text}\n"
