@@ -17,7 +17,9 @@ def test_a_sleep_lasts_as_long_as_it_should() -> None:
 def test_a_signal_ends_a_sleep() -> None:
     started = time.monotonic()
     with stop_on_signals() as stop:
-        Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+        timer = Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM])
+        timer.start()
         stop.sleep(60)
+        timer.cancel()  # after the block, a signal would end the tests
     assert stop.requested
     assert time.monotonic() - started < 10

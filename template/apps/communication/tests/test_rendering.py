@@ -221,12 +221,29 @@ def test_unknown_and_missing_placeholders_are_rejected() -> None:
     errors = find_errors(KIND, "{{ pagina }}", "<p>{{ nome }} {{ name }}</p>")
     assert [error.code for error in errors["subject"]] == ["unknown"]
     assert [error.code for error in errors["html"]] == ["unknown", "missing"]
+
+
+def test_every_error_of_a_text_is_explained() -> None:
+    links = {"a_url": "https://e.com/", "b_url": "https://e.com/"}
+    kind = EmailKind("any", "Any", {"name": "Ana"} | links, frozenset(links), lambda: None)
+    subject = "{{ nome }} {{ apelido }} {% debug %} {{ a_url }} {{ b_url }}"
+    html = "<p>https://evil.example/?{{ a_url }}</p><p>https://evil.example/?{{ b_url }}</p>"
     with translation.override("en"):
-        messages = ValidationError(find_errors(KIND, "x", "<p>{{ nome }}</p>")).message_dict["html"]
-    assert messages == [
-        "Unknown placeholders: nome. Available: name, page_url.",
-        "Missing placeholders: page_url.",
-    ]
+        errors = ValidationError(find_errors(kind, subject, html)).message_dict
+        missing = ValidationError(find_errors(kind, "x", "<p>y</p>")).message_dict
+    misplaced = (
+        "Use the placeholder of a link as the whole address of a link, or in the text with a "
+        "space before it. No other placeholder can be in an address. Misplaced: a_url, b_url."
+    )
+    assert errors == {
+        "subject": [
+            "Unknown placeholders: apelido, nome. Available: a_url, b_url, name.",
+            "Braces can only be used for placeholders, such as {{ first_name }}.",
+            "The subject cannot contain a link: a_url, b_url.",
+        ],
+        "html": [misplaced],
+    }
+    assert missing == {"html": ["Missing placeholders: a_url, b_url."]}
 
 
 COLLECTING = [

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -463,12 +462,6 @@ class TestStop:
         assert outcomes == {"processed": 1}
         assert User.objects.count() == 1
         assert queue.counts() == (0, 2, 0)
-
-    def test_a_stop_ends_a_wait(self) -> None:
-        with stop_on_signals() as stop:
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            stop.sleep(600)
-        assert stop.requested
 
     def test_a_second_signal_has_its_usual_effect(self) -> None:
         former = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
