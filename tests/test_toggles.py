@@ -38,7 +38,7 @@ def variable(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     rows = (ROOT / "copier.yml").read_text()
     owned = re.findall(r"{% if .*? %}/(.*?){% endif %}", rows)
-    assert len(owned) == rows.count("endif %}\"\n")
+    assert len(owned) == rows.count('endif %}"\n')
 
     def change(template: Path) -> None:
         for file in tracked(template):

@@ -19,7 +19,6 @@ from apps.event_sync.errors import HandlerFailedError
 from apps.event_sync.handlers import event_handler
 from apps.event_sync.managers.consumer_msg import ConsumerMsg
 from apps.event_sync.models import EventSync
-from apps.event_sync.tests.logs import logged
 from apps.event_sync.tests.inbound.helpers import (
     TYPE,
     confirmation,
@@ -27,6 +26,7 @@ from apps.event_sync.tests.inbound.helpers import (
     make_event,
     refresh,
 )
+from apps.event_sync.tests.logs import logged
 from apps.user.models import User
 from apps.user.tests.factories import make_user
 

@@ -130,7 +130,7 @@ def test_a_relay_sends_as_many_requests_at_a_time_as_it_has_threads(
 
 def test_the_client_of_a_relay_fits_its_queue() -> None:
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
-    meta = Relay(url, Stop())._client.meta
+    meta: Any = Relay(url, Stop())._client.meta
     assert meta.region_name == "eu-west-1"
     assert (meta.config.connect_timeout, meta.config.read_timeout) == (2, 5)
 

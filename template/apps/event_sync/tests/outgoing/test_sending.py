@@ -59,7 +59,7 @@ def refuse(stub: Stubber, code: str) -> None:
 
 
 def test_a_client_does_not_wait_for_long() -> None:
-    config = sqs_client().meta.config
+    config: Any = sqs_client().meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 10)
 
 
