@@ -26,11 +26,21 @@ SERVICES: dict[str, list[str]] = {
 
 
 def seconds(*command: str | Path, cwd: Path, **variables: str) -> float:
-    """Seconds that a program takes. Raises ``CalledProcessError`` where it fails."""
+    """Seconds that a program takes. If it fails, end with its output."""
     start = time.perf_counter()
     # Without byte code, every start would compile every package again.
     environment = {**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": ""}
-    subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True)
+    ran = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if ran.returncode:
+        raise SystemExit(f"{ran.stdout}\n{ran.args} ended with {ran.returncode}")
     return time.perf_counter() - start
 
 
