@@ -1,3 +1,4 @@
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,15 @@ from support import snapshot
 from support.live import Server, Service, running_service, serving
 from support.servers import installed
 from support.updating import history_of_releases
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Create the folder of the environments before pytest-xdist starts its workers."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="environments-", ignore_cleanup_errors=True)
+        os.environ["ENVIRONMENTS"] = folder.name
+        Path(folder.name).chmod(0o755)
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(scope="session")

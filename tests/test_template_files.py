@@ -8,7 +8,17 @@ import pytest
 import yaml
 from jinja2 import Template
 from pytest_copier.plugin import CopierFixture
-from support import OPTIONS, ROOT, TEMPLATE, Answers, combinations_of, copy, name_of, tracked
+from support import (
+    OPTIONS,
+    ROOT,
+    TEMPLATE,
+    VARIANTS,
+    Answers,
+    combinations_of,
+    copy,
+    name_of,
+    tracked,
+)
 
 FILES = [file for file in tracked(TEMPLATE) if file.name != "{{_copier_conf.answers_file}}.jinja"]
 EXCLUDE: list[str] = yaml.safe_load((ROOT / "copier.yml").read_text())["_exclude"]
@@ -37,26 +47,42 @@ def test_every_file_is_text_in_utf8_with_unix_line_ends() -> None:
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_names_one_option_and_a_path_that_exists(row: str) -> None:
     match = re.fullmatch(
-        r"\{% if (not )?\w+( [!=]= '\w+')? %\}/(?P<path>\S+[^/\s])\{% endif %\}", row
+        r"\{% if (not )?\w+( [!=]= '\w+')? %\}/(?P<path>[\w./-]*\w)\{% endif %\}", row
     )
     assert match
     path = match["path"]
-    assert list(TEMPLATE.glob(path)) or list(TEMPLATE.glob(f"{path}.jinja"))
+    assert (TEMPLATE / path).exists() or (TEMPLATE / f"{path}.jinja").exists()
+
+
+def excluded(row: str, answers: Answers) -> bool:
+    return bool(Template(row).render(answers))
+
+
+def path_of(row: str) -> str:
+    return row.split("%}/")[1].removesuffix("{% endif %}")
+
+
+@pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
+def test_a_service_has_exactly_the_files_of_its_answers(
+    copier: CopierFixture, tmp_path: Path, answers: Answers
+) -> None:
+    """The variants contain every answer, and a row depends on one question."""
+    service = copier.copy(tmp_path / "service", **answers).path
+    for row in ROWS:
+        assert (service / path_of(row)).exists() != excluded(row, answers), row
 
 
 @pytest.mark.parametrize("answers", combinations_of(OPTIONS), ids=name_of)
-def test_any_combination_of_answers_has_exactly_its_own_files(
-    copier: CopierFixture, tmp_path: Path, answers: Answers
-) -> None:
-    """Every combination is only rendered. Those in VARIANTS are also tested."""
-    service = copier.copy(tmp_path / "service", **answers).path
-    folders = [path for path in service.rglob("*") if path.is_dir()]
-    assert folders
-    assert not [folder for folder in folders if not any(folder.iterdir())]
-    for row in ROWS:
-        path = row.split("%}/")[1].removesuffix("{% endif %}")
-        excluded = bool(Template(row).render(answers))
-        assert any(service.glob(path)) != excluded, row
+def test_no_folder_is_empty_in_any_combination_of_answers(answers: Answers) -> None:
+    """Copier also creates a folder if all of its files are excluded."""
+    paths = [path_of(row) for row in ROWS if excluded(row, answers)]
+
+    def is_left(path: Path) -> bool:
+        return not any(f"{path}/".startswith(f"{other}/") for other in paths)
+
+    files = [file.with_name(file.name.removesuffix(".jinja")) for file in FILES]
+    folders = {folder for file in files for folder in file.parents if is_left(folder)}
+    assert folders == {folder for file in files if is_left(file) for folder in file.parents}
 
 
 def test_the_answers_file_contains_only_answers(template: Path, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from filelock import FileLock
 from pytest_copier.plugin import CopierFixture
 
-from support import UV, run
+from support import SERVICE_PYTHON, UV, run
 
 URL_BASE = "https://api.example.com"
 
@@ -78,19 +79,26 @@ def wait_for(url: str) -> None:
 
 
 def installed(copier: CopierFixture, folder: Path, **answers: Any) -> Path:
-    """Return a new service with its packages installed, and without a .env.
-
-    Services with the same packages share an environment.
-    """
+    """Return a new service with its packages installed, and without a .env."""
     service = copier.copy(folder, **answers).path
     (service / ".env").unlink()
-    lock = service / "requirements-dev.txt"
-    venv = folder.parent / f"venv-{sha256(lock.read_bytes()).hexdigest()[:8]}"
-    if not venv.exists():
-        run(UV, "venv", "--quiet", venv, cwd=service)
-        run(UV, "pip", "sync", "--quiet", "--python", venv, lock, cwd=service)
-    (service / ".venv").symlink_to(venv)
+    (service / ".venv").symlink_to(environment(service / "requirements-dev.txt"))
     return service
+
+
+def environment(lock: Path) -> Path:
+    """Return the environment with the packages of a lock, which all workers share.
+
+    Tests must not install anything in it.
+    """
+    name = sha256(lock.read_bytes()).hexdigest()[:8]
+    folder = Path(os.environ["ENVIRONMENTS"], name)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            run(UV, "venv", "--quiet", "--python", SERVICE_PYTHON, folder, cwd=lock.parent)
+            install = ["pip", "install", "--quiet", "--require-hashes", "--requirement", lock]
+            run(UV, *install, "--python", folder, cwd=lock.parent)
+    return folder
 
 
 def production(
