@@ -6,7 +6,7 @@ from typing import Any
 
 import audit
 from support import ROOT, TEMPLATE
-from test_locks import LOCKS, locked
+from support.locks import LOCKS, locked
 
 FINE = {"name": "django", "version": "6.1.3", "vulns": []}
 WEAK = {

@@ -17,6 +17,7 @@ import yaml
 from _pytest.outcomes import Failed
 from pytest_copier.plugin import CopierFixture
 from support import (
+    IN_PIPELINES,
     OPTIONS,
     ROOT,
     UV,
@@ -35,15 +36,7 @@ EVERYTHING: Answers = {
     "use_event_sync": True,
     "use_docker": True,
 }
-NOTHING: Answers = {
-    "database": "sqlite",
-    "use_channels": False,
-    "use_event_sync": False,
-    "use_docker": False,
-}
-# One provider with every option on, the other with every option off.
-GITHUB = EVERYTHING | {"ci_provider": "github"}
-GITLAB = NOTHING | {"ci_provider": "gitlab"}
+GITHUB, GITLAB = IN_PIPELINES
 
 PIPELINE = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}
 PIPELINES = [".github", ".gitlab-ci.yml", "renovate.json", ".pre-commit-config.yaml", "check.sh"]
@@ -427,15 +420,15 @@ def test_the_job_pass_needs_all_other_jobs(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [alone(GITLAB)], indirect=True)
-def test_hooks_check_each_commit_and_push(pipeline: Pipeline) -> None:
-    clone = pipeline.clone()
+def test_hooks_check_each_commit_and_push(pipeline: Pipeline, checked: Path) -> None:
     prek = [shutil.which("prek") or "prek", "run", "--all-files"]
     path = pipeline.path(uv=True)
-    run(*prek, cwd=clone, PATH=path)
-    run(*prek, "--hook-stage=pre-push", cwd=clone, PATH=path)
-    (clone / "manage.py").write_text("import os,sys\n")
+    run(*prek, cwd=checked, PATH=path)
+    run(*prek, "--hook-stage=pre-push", cwd=checked, PATH=path)
+    (checked / "manage.py").write_text("import os,sys\n")
     with pytest.raises(Failed, match="ruff check"):
-        run(*prek, cwd=clone, PATH=path)
+        run(*prek, cwd=checked, PATH=path)
+    run("git", "checkout", "--quiet", ".", cwd=checked)
 
 
 @pytest.mark.docker

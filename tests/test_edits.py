@@ -8,6 +8,7 @@ from _pytest.outcomes import Failed
 from support import UV, run
 from support.edits import BASE, FIELD, MODELS, TEXT, edit, insert, missing
 from support.living import ADD_DATA, ANA, READ_DATA, Service
+from support.locks import LOCKS, locked
 from support.updating import (
     NEXT,
     RELEASES,
@@ -21,7 +22,6 @@ from support.updating import (
     point_to,
     update,
 )
-from test_locks import LOCKS, locked
 
 
 def edited(history: Path, folder: Path, version: str) -> Path:

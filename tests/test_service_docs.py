@@ -77,13 +77,18 @@ def test_the_readme_says_the_same_in_both_languages(
         assert sorted(re.findall(r"`[^`]+`", one)) == sorted(re.findall(r"`[^`]+`", other))
 
 
+# One worker, so that the service is installed, compiled and checked for types from the start once.
+together = pytest.mark.xdist_group("documents")
+
+
+@together
 def test_the_commands_of_the_documents_leave_a_new_service_unchanged(service: Path) -> None:
-    """Style, migrations, messages and hooks pass and change no file."""
+    """Style, migrations, messages and hooks pass and change no file. Others run the tests."""
     readme = section((service / "README.md").read_text(), "Desenvolvimento")
     agents = section((service / "AGENTS.md").read_text(), "Commands")
     lines = re.findall(r"`(uvx? [^`]+)`", readme + agents)
     chosen = [
-        line for line in dict.fromkeys(lines) if not re.search(r"PACKAGE|pytest$|deploy", line)
+        line for line in dict.fromkeys(lines) if not re.search(r"PACKAGE|pytest|deploy", line)
     ]
     assert len(chosen) > 4
     for line in chosen:
@@ -91,6 +96,7 @@ def test_the_commands_of_the_documents_leave_a_new_service_unchanged(service: Pa
     assert not git(service, "status", "--porcelain")
 
 
+@together
 def test_the_how_tos_of_contributing_work(service: Path) -> None:
     """Follow the whole document in one service, up to the checks before a push."""
     text = (service / "CONTRIBUTING.md").read_text()
@@ -109,15 +115,10 @@ def test_the_how_tos_of_contributing_work(service: Path) -> None:
     assert checks == "sh check.sh"
     for command in [*fixes, "sh check.sh code"]:
         execute(service, command)
-    # Its own tests, as the document says, and the tests of the whole service.
-    run(UV, "run", "pytest", "apps/notes", cwd=service)
-    run(
-        UV,
-        *["run", "pytest", "--quiet", "apps/api/tests/test_schema.py"],
-        *["apps/api/tests/test_admin.py", "apps/api/tests/test_schedule.py"],
-        "apps/communication/tests/test_rendering.py",
-        cwd=service,
-    )
+    # Its own tests, and those that look at the whole service.
+    api = [f"apps/api/tests/test_{name}.py" for name in ("schema", "admin", "schedule")]
+    rendering = "apps/communication/tests/test_rendering.py"
+    run(UV, "run", "pytest", "-n0", "--quiet", "apps/notes", *api, rendering, cwd=service)
 
 
 def execute(service: Path, command: str) -> None:
@@ -137,13 +138,13 @@ def add_a_field(service: Path, part: str) -> None:
     for command in commands(part):
         execute(service, command)
     with pytest.raises(Failed, match="test_every_field_of_the_model_is_on_one_list"):
-        run(UV, "run", "pytest", "apps/user/tests/test_users.py", cwd=service)
+        run(UV, "run", "pytest", "-n0", "apps/user/tests/test_users.py", cwd=service)
     serializers = service / SERIALIZERS
     profile = re.sub(
         r"^(PROFILE = \(.*)\)$", r'\1, "job_title")', serializers.read_text(), flags=re.MULTILINE
     )
     serializers.write_text(profile)
-    run(UV, "run", "pytest", "apps/user/tests/test_users.py", cwd=service)
+    run(UV, "run", "pytest", "-n0", "apps/user/tests/test_users.py", cwd=service)
 
 
 def add_an_app(service: Path, text: str) -> None:

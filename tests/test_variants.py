@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pytest_copier.plugin import CopierFixture
 from support import (
+    CODE_OPTIONS,
+    IN_PIPELINES,
     OPTIONS,
     SERVICE_PYTHON,
     UV,
@@ -29,11 +31,16 @@ from support import (
     run,
     tracked,
 )
+from support.locks import freeze, here
 from support.service_docs import CONTRIBUTING, commands, section
 
-# The variants whose own tests run here. With the two of test_ci.py, they contain every pair of the
-# answers that change code. OWN_TESTS=all runs the tests of each variant.
-OWN_TESTS = VARIANTS if os.environ.get("OWN_TESTS") == "all" else [VARIANTS[n] for n in (3, 5, 6)]
+# The variants whose types are checked and whose own tests run here. test_ci.py does both in the
+# pipelines of two others. OWN_TESTS=all runs all of them here.
+if os.environ.get("OWN_TESTS") == "all":
+    TYPED = TESTED = VARIANTS
+else:
+    TYPED = [variant for variant in VARIANTS if variant not in IN_PIPELINES]
+    TESTED = [VARIANTS[number] for number in (3, 6, 7)]
 
 # Texts at the limits of what the questions accept.
 TEXTS = {
@@ -178,7 +185,18 @@ class Variant:
 
 @pytest.mark.parametrize("questions", list(combinations(OPTIONS, 2)), ids="-".join)
 def test_every_pair_of_answers_is_in_a_variant(questions: tuple[str, str]) -> None:
-    met = [{question: variant[question] for question in questions} for variant in VARIANTS]
+    assert_every_pair(questions, VARIANTS)
+
+
+@pytest.mark.parametrize("questions", list(combinations(CODE_OPTIONS, 2)), ids="-".join)
+def test_own_tests_run_with_every_pair_of_answers_that_change_code(
+    questions: tuple[str, str],
+) -> None:
+    assert_every_pair(questions, [*IN_PIPELINES, *TESTED])
+
+
+def assert_every_pair(questions: tuple[str, str], variants: list[Answers]) -> None:
+    met = [{question: variant[question] for question in questions} for variant in variants]
     for pair in combinations_of({question: OPTIONS[question] for question in questions}):
         assert pair in met
 
@@ -186,11 +204,14 @@ def test_every_pair_of_answers_is_in_a_variant(questions: tuple[str, str]) -> No
 @pytest.fixture(scope="module", params=in_one_worker(VARIANTS))
 def variant(request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path) -> Variant:
     answers: Answers = request.param
-    folder = copier.copy(short_path / name_of(answers), **TEXTS, **answers).path
-    run("git", "init", "--quiet", cwd=folder)
-    run(UV, "venv", "--quiet", "--python", SERVICE_PYTHON, cwd=folder)
-    lock = folder / "requirements-dev.txt"
-    run(UV, "pip", "install", "--quiet", "--require-hashes", "--requirement", lock, cwd=folder)
+    folder = short_path / name_of(answers)
+    # In one process, pytest returns to a variant, because some tests run in a few only.
+    if not folder.exists():
+        copier.copy(folder, **TEXTS, **answers)
+        run("git", "init", "--quiet", cwd=folder)
+        run(UV, "venv", "--quiet", "--python", SERVICE_PYTHON, cwd=folder)
+        lock = folder / "requirements-dev.txt"
+        run(UV, "pip", "install", "--quiet", "--require-hashes", "--requirement", lock, cwd=folder)
     return Variant(folder, answers)
 
 
@@ -203,6 +224,7 @@ def test_imports_point_one_way(variant: Variant) -> None:
     variant.run("lint-imports")
 
 
+@pytest.mark.parametrize("variant", in_one_worker(TYPED), indirect=True)
 def test_a_variant_passes_mypy(variant: Variant) -> None:
     variant.run("mypy")
 
@@ -296,7 +318,7 @@ def test_the_example_names_everything_that_production_requires(variant: Variant)
     assert sorted(lines) == sorted(f"  {name}: Environment variable not set." for name in missing)
 
 
-@pytest.mark.parametrize("variant", in_one_worker(OWN_TESTS), indirect=True)
+@pytest.mark.parametrize("variant", in_one_worker(TESTED), indirect=True)
 def test_a_variant_passes_its_own_tests(variant: Variant) -> None:
     """They pass with any .env and any shell variables."""
     names = variables_of(variant)
@@ -351,10 +373,7 @@ def test_the_locks_contain_exactly_the_packages_that_are_needed(variant: Variant
         "requirements-observability.txt": groups["observability"],
         "requirements-dev.txt": runtime + groups["dev"] + groups["observability"],
     }.items():
-        lines = re.findall(r"^\w.*==.*(?= \\$)", (variant.folder / lock).read_text(), re.MULTILINE)
-        locked = map(Requirement, lines)
-        here = {line.name for line in locked if not line.marker or line.marker.evaluate()}
-        assert here == needed(variant, direct), lock
+        assert {line.name for line in here(variant.folder / lock)} == needed(variant, direct), lock
 
 
 def test_git_ignores_the_file_with_the_secret(variant: Variant) -> None:
@@ -409,19 +428,19 @@ def test_a_variant_mentions_no_option_that_was_not_chosen(variant: Variant) -> N
 def test_a_service_starts_after_an_installation_with_pip(
     copier: CopierFixture, short_path: Path, database: str
 ) -> None:
-    """Without uv and without the development packages."""
+    """Without uv and without the development packages, in the locked versions."""
     service = copier.copy(short_path / f"pip-{database}", database=database).path
     run(UV, "venv", "--quiet", "--seed", cwd=service)
+    seeded = freeze(service)
     python = programs(service) / "python"
     run(python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt", cwd=service)
+    locked = here(service / "requirements.txt")
+    assert freeze(service) - seeded == {f"{line.name}{line.specifier}" for line in locked}
     run(python, "manage.py", "migrate", cwd=service)
 
 
-@pytest.mark.parametrize("database", OPTIONS["database"])
-def test_a_service_starts_after_uv_sync(
-    copier: CopierFixture, short_path: Path, database: str
-) -> None:
+def test_a_service_starts_after_uv_sync(copier: CopierFixture, short_path: Path) -> None:
     """With only uv, as the message after the copy describes."""
-    service = copier.copy(short_path / f"uv-{database}", database=database).path
+    service = copier.copy(short_path / "uv", database="sqlite").path
     run(UV, "run", "manage.py", "migrate", cwd=service)
     run(UV, "sync", "--locked", cwd=service)

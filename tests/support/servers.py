@@ -96,8 +96,7 @@ def environment(lock: Path) -> Path:
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             run(UV, "venv", "--quiet", "--python", SERVICE_PYTHON, folder, cwd=lock.parent)
-            install = ["pip", "install", "--quiet", "--require-hashes", "--requirement", lock]
-            run(UV, *install, "--python", folder, cwd=lock.parent)
+            run(UV, "pip", "sync", "--quiet", "--python", folder, lock, cwd=lock.parent)
     return folder
 
 
