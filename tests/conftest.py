@@ -8,7 +8,7 @@ from pytest_copier.plugin import CopierFixture
 from support import snapshot
 from support.live import Server, Service, running_service, serving
 from support.servers import installed
-from support.updating import history_of_releases
+from support.updating import few_files, history_of_releases, part_of
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +40,12 @@ def copier(template: Path, sessionpatch: pytest.MonkeyPatch) -> CopierFixture:
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository with a tag for each release, and the working tree as the newest release."""
     return history_of_releases(tmp_path_factory.mktemp("history") / "template")
+
+
+@pytest.fixture(scope="session")
+def small_history(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same releases with few files, for tests of what does not depend on the other files."""
+    return part_of(history, tmp_path_factory.mktemp("small") / "template", few_files)
 
 
 @pytest.fixture(scope="session")

@@ -54,13 +54,13 @@ def command_of(message: str, word: str) -> str:
 
 
 @pytest.fixture
-def monorepo(history: Path, tmp_path: Path) -> Path:
+def monorepo(small_history: Path, tmp_path: Path) -> Path:
     """A repository with a web page, and with a service of the oldest release in services/api."""
     folder = tmp_path / "monorepo"
     (folder / "web").mkdir(parents=True)
     (folder / "web/a.txt").write_text("committed\n")
     copier.run_copy(
-        str(history),
+        str(small_history),
         folder / "services/api",
         defaults=True,
         quiet=True,
@@ -87,11 +87,11 @@ def test_the_printed_undo_command_changes_only_the_folder_of_the_service(
 
 
 def test_an_update_in_a_monorepo_ends_as_a_fresh_copy(
-    history: Path, tmp_path: Path, monorepo: Path
+    small_history: Path, tmp_path: Path, monorepo: Path
 ) -> None:
     service = monorepo / "services/api"
     update(service)
-    assert_same(service, fresh(history, tmp_path / "fresh", like=service))
+    assert_same(service, fresh(small_history, tmp_path / "fresh", like=service))
 
 
 # Windows: https://github.com/HKUDS/nanobot/pull/2883,
@@ -109,13 +109,13 @@ def with_crlf(folder: Path) -> list[str]:
     return [file for file in files if b"\r\n" in (folder / file).read_bytes()]
 
 
-def test_a_clone_with_autocrlf_keeps_lf(history: Path, tmp_path: Path) -> None:
-    service = committed(history, tmp_path / "service", NEXT)
+def test_a_clone_with_autocrlf_keeps_lf(small_history: Path, tmp_path: Path) -> None:
+    service = committed(small_history, tmp_path / "service", NEXT)
     windows = clone(service, tmp_path / "windows", "core.autocrlf=true")
     assert not with_crlf(windows)
-    later = later_release(history, tmp_path / "later", change_template)
+    later = later_release(small_history, tmp_path / "later", change_template)
     answers = (windows / ANSWERS).read_text()
-    (windows / ANSWERS).write_text(answers.replace(str(history), str(later)))
+    (windows / ANSWERS).write_text(answers.replace(str(small_history), str(later)))
     commit_all(windows)
     update(windows)
     assert not with_crlf(windows)
@@ -127,8 +127,10 @@ def change_template(template: Path) -> None:
         script.write("# Changed\n")
 
 
-def test_the_documented_commands_bring_lf_to_an_older_clone(history: Path, tmp_path: Path) -> None:
-    service = committed(history, tmp_path / "service", RELEASES[-1])
+def test_the_documented_commands_bring_lf_to_an_older_clone(
+    small_history: Path, tmp_path: Path
+) -> None:
+    service = committed(small_history, tmp_path / "service", RELEASES[-1])
     windows = clone(service, tmp_path / "windows", "core.autocrlf=true")
     assert set(SCRIPTS) <= set(with_crlf(windows))
     update(windows)
@@ -137,13 +139,15 @@ def test_the_documented_commands_bring_lf_to_an_older_clone(history: Path, tmp_p
     git(windows, "reset", "--quiet", "--hard")
     assert not with_crlf(windows)
     assert not git(windows, "status", "--porcelain")
-    assert_same(windows, fresh(history, tmp_path / "fresh", like=windows))
+    assert_same(windows, fresh(small_history, tmp_path / "fresh", like=windows))
 
 
-def test_scripts_start_without_the_executable_bit(history: Path, tmp_path: Path) -> None:
+def test_scripts_start_without_the_executable_bit(small_history: Path, tmp_path: Path) -> None:
     """As in a clone of commits made with core.fileMode=false."""
     folder = tmp_path / "service"
-    copier.run_copy(str(history), folder, data={"use_channels": False}, defaults=True, quiet=True)
+    copier.run_copy(
+        str(small_history), folder, data={"use_channels": False}, defaults=True, quiet=True
+    )
     git(folder, "init", "--quiet")
     git(folder, "config", "core.fileMode", "false")
     commit_all(folder)
@@ -169,9 +173,11 @@ def test_scripts_start_without_the_executable_bit(history: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("version", RELEASES)
-def test_translations_of_both_sides_survive(history: Path, tmp_path: Path, version: str) -> None:
+def test_translations_of_both_sides_survive(
+    small_history: Path, tmp_path: Path, version: str
+) -> None:
     """The releases had compiled translations in Git, which Git cannot merge."""
-    service = committed(history, tmp_path / "service", version)
+    service = committed(small_history, tmp_path / "service", version)
     catalog = service / CATALOG
     # Not at the end of the file, where the template adds messages: that would be a conflict.
     neighbour = 'msgid "male"\n'
@@ -198,7 +204,7 @@ def catalog_entries(catalog: Path) -> list[str]:
 # Ignored and renamed files: https://github.com/copier-org/copier/issues/2729
 
 
-def test_an_ignored_file_is_lost_unless_it_is_skipped(history: Path, tmp_path: Path) -> None:
+def test_an_ignored_file_is_lost_unless_it_is_skipped(small_history: Path, tmp_path: Path) -> None:
     """Copier overwrites ignored files that the template changed, and deletes the others."""
 
     def change(template: Path) -> None:
@@ -206,7 +212,7 @@ def test_an_ignored_file_is_lost_unless_it_is_skipped(history: Path, tmp_path: P
         (template / "gunicorn.conf.py").write_text("ours")
 
     ignored = ["notes.txt", "gunicorn.conf.py", ".editorconfig"]
-    later = later_release(history, tmp_path / "later", change)
+    later = later_release(small_history, tmp_path / "later", change)
     service = committed(later, tmp_path / "service", NEXT)
     git(service, "rm", "--quiet", "--cached", *ignored[1:])
     with (service / ".gitignore").open("a") as rules:
@@ -231,7 +237,7 @@ def test_an_ignored_file_is_lost_unless_it_is_skipped(history: Path, tmp_path: P
 
 
 def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
-    history: Path, tmp_path: Path
+    small_history: Path, tmp_path: Path
 ) -> None:
     module, renamed = "apps/user/tokens.py", "apps/user/jwt.py"
 
@@ -239,7 +245,7 @@ def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
         with (template / module).open("a") as file:
             file.write("# Fixed\n")
 
-    later = later_release(history, tmp_path / "later", change)
+    later = later_release(small_history, tmp_path / "later", change)
     service = committed(later, tmp_path / "service", NEXT)
     git(service, "mv", module, renamed)
     commit_all(service)
@@ -263,10 +269,12 @@ def test_a_module_that_the_team_renamed_is_listed_and_its_fix_can_be_fetched(
 
 @pytest.mark.parametrize("name", [".copier-answers.api.yml", ".copier answers/api.yml"])
 def test_the_readme_prints_commands_that_find_the_answers_file(
-    history: Path, tmp_path: Path, name: str
+    small_history: Path, tmp_path: Path, name: str
 ) -> None:
     service = tmp_path / "service"
-    copier_command("copy", "--defaults", "-a", name, f"-rv{NEXT}", history, service, cwd=tmp_path)
+    copier_command(
+        "copy", "--defaults", "-a", name, f"-rv{NEXT}", small_history, service, cwd=tmp_path
+    )
     git(service, "init", "--quiet")
     commit_all(service)
     readme = (service / "README.md").read_text()

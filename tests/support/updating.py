@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,50 @@ from support import ROOT, answers_of, run, snapshot, tracked
 RELEASES = list(releases())
 NEXT = next_version()
 ANSWERS = Path(".copier-answers.yml")
+
+# The files that tests of Copier's behaviour and of our messages change or read, and some of each
+# option. Among them are the files that contain answers, and a file that was moved.
+FEW_FILES = [
+    "{{_copier_conf.answers_file}}",
+    ".dockerignore",
+    ".editorconfig",
+    ".env",
+    ".env.example",
+    ".gitattributes",
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    ".gitlab-ci.yml",
+    "Dockerfile",
+    "Dockerfile.local",
+    "LICENSE",
+    "README.md",
+    "api_core/settings/base.py",
+    "apps/api/errors.py",
+    "apps/api/tests/__init__.py",
+    "apps/api/tests/test_database_pool.py",
+    "apps/api/urls_v1.py",
+    "apps/event_sync/models.py",
+    "apps/user/api/serializers.py",
+    "apps/user/migrations/0001_initial.py",
+    "apps/user/models.py",
+    "apps/user/templates/communication/email/confirm_email/en.html",
+    "apps/user/tokens.py",
+    "check.sh",
+    "common/__init__.py",
+    "common/database_pool.py",
+    "common/embedded_postgres/__init__.py",
+    "common/embedded_postgres/base.py",
+    "common/embedded_postgres/server.py",
+    "docker-compose.local.yml",
+    "docker-compose.yml",
+    "docker/local/entrypoint.sh",
+    "docker/prod/entrypoint.sh",
+    "gunicorn.conf.py",
+    "locale/pt_BR/LC_MESSAGES/django.mo",
+    "locale/pt_BR/LC_MESSAGES/django.po",
+    "pyproject.toml",
+    "start_server.sh",
+]
 
 # Git commits only with a name and an address.
 AUTHOR = {
@@ -51,6 +95,28 @@ def history_of_releases(folder: Path, source: Path = ROOT) -> Path:
 def has_commit(repository: Path, commit: str) -> bool:
     kinds = git(repository, "cat-file", "--batch-check", "--batch-all-objects", "--unordered")
     return f"{commit} commit" in kinds
+
+
+def part_of(history: Path, folder: Path, choose: Callable[[list[Path]], Iterable[Path]]) -> Path:
+    """Copy the history, with only some files of ``template/`` in each release.
+
+    The duration of a copy and of an update is proportional to the number of files.
+    """
+    git(history, "clone", "--quiet", str(history), str(folder))
+    for version in [*RELEASES, NEXT]:
+        git(folder, "read-tree", "--reset", "-u", f"v{version}")
+        files = tracked(folder / "template")
+        kept = {Path("template") / file for file in choose(files)}
+        for file in tracked(folder):
+            if file not in kept and file.parts[0] not in {"copier.yml", "extensions"}:
+                (folder / file).unlink()
+        commit_all(folder, version)
+        git(folder, "tag", "--force", f"v{version}")
+    return folder
+
+
+def few_files(files: list[Path]) -> list[Path]:
+    return [file for file in files if file.as_posix().removesuffix(".jinja") in FEW_FILES]
 
 
 def later_release(
