@@ -5,10 +5,11 @@ import os
 import re
 import subprocess
 import sys
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
-from support import ROOT, VARIANTS, Answers, answers_of, name_of, run, tracked
+from support import OPTIONS, ROOT, VARIANTS, Answers, answers_of, name_of, run, tracked
 from support.updating import (
     NEXT,
     RELEASES,
@@ -26,8 +27,29 @@ from support.updating import (
 PAGE = (ROOT / "docs/update.md").read_text()
 
 
-@pytest.mark.parametrize("answers", VARIANTS, ids=name_of)
-@pytest.mark.parametrize("version", RELEASES)
+# The variants that are updated from the newest release, from the one before it, and so on in turn.
+IN_TURN = cycle([[0, 2, 3, 4, 7], [0, 1, 5, 6]])
+UPDATES = [
+    (version, VARIANTS[number])
+    for version, numbers in zip(reversed(RELEASES), IN_TURN, strict=False)
+    for number in numbers
+]
+
+
+def test_every_variant_is_updated_and_every_release_meets_every_answer() -> None:
+    """test_variants.py checks that the variants contain every pair of answers."""
+    updated = [answers for _, answers in UPDATES]
+    assert [answers for answers in VARIANTS if answers not in updated] == []
+    for version, (question, values) in product(RELEASES, OPTIONS.items()):
+        assert {answers[question] for other, answers in UPDATES if other == version} == {*values}
+    assert all((version, VARIANTS[0]) in UPDATES for version in RELEASES)
+
+
+@pytest.mark.parametrize(
+    ("version", "answers"),
+    UPDATES,
+    ids=[f"{version}-{name_of(answers)}" for version, answers in UPDATES],
+)
 def test_an_update_ends_as_a_fresh_copy(
     history: Path, tmp_path: Path, version: str, answers: Answers
 ) -> None:
@@ -47,7 +69,7 @@ def test_an_update_ends_as_a_fresh_copy(
     ("more", "stays"), [("", True), (" and _copier_conf.data._commit is not defined", False)]
 )
 def test_a_file_that_a_new_version_excludes_is_deleted_only_if_its_row_says_so(
-    history: Path, tmp_path: Path, *, more: str, stays: bool
+    small_history: Path, tmp_path: Path, *, more: str, stays: bool
 ) -> None:
     """Copier applies the new table of files to the old version too, unless the row prevents it.
 
@@ -60,7 +82,7 @@ def test_a_file_that_a_new_version_excludes_is_deleted_only_if_its_row_says_so(
         row = f'  - "{{% if use_docker{more} %}}/{file}{{% endif %}}"\n'
         (template.parent / "copier.yml").write_text(text.replace("  - .svn\n", f"  - .svn\n{row}"))
 
-    later = later_release(history, tmp_path / "later", change)
+    later = later_release(small_history, tmp_path / "later", change)
     service = committed(later, tmp_path / "service", NEXT)
     update(service)
     assert (service / file).exists() is stays
@@ -86,9 +108,9 @@ def copier(*arguments: str, cwd: Path, path: str = os.environ["PATH"]) -> tuple[
 
 
 @pytest.fixture
-def old(history: Path, tmp_path: Path) -> Path:
+def old(small_history: Path, tmp_path: Path) -> Path:
     """A service that was generated from the oldest release."""
-    return committed(history, tmp_path / "service", RELEASES[0])
+    return committed(small_history, tmp_path / "service", RELEASES[0])
 
 
 def test_check_update_reports_a_newer_version(old: Path) -> None:
@@ -113,17 +135,17 @@ def test_the_readme_names_the_place_of_the_version_instead_of_the_version(old: P
     assert NEXT not in readme
 
 
-def test_copier_update_works_without_trust(old: Path, history: Path, tmp_path: Path) -> None:
+def test_copier_update_works_without_trust(old: Path, small_history: Path, tmp_path: Path) -> None:
     code, said = copier("update", "--defaults", cwd=old)
     assert code == 0, said
     assert "has been updated." in said
-    assert_same(old, fresh(history, tmp_path / "fresh", like=old))
+    assert_same(old, fresh(small_history, tmp_path / "fresh", like=old))
 
 
-def test_a_template_without_tags_can_be_updated_from(history: Path, tmp_path: Path) -> None:
+def test_a_template_without_tags_can_be_updated_from(small_history: Path, tmp_path: Path) -> None:
     """In a clone without tags, Copier uses the newest commit."""
     untagged = tmp_path / "untagged"
-    git(history, "clone", "--quiet", "--no-tags", str(history), str(untagged))
+    git(small_history, "clone", "--quiet", "--no-tags", str(small_history), str(untagged))
     newest = git(untagged, "rev-parse", "HEAD").strip()
     git(untagged, "reset", "--hard", "--quiet", "HEAD~1")
     service = committed(untagged, tmp_path / "service", None)
@@ -135,10 +157,10 @@ def test_a_template_without_tags_can_be_updated_from(history: Path, tmp_path: Pa
 
 
 def test_a_service_can_be_pointed_to_a_template_that_has_moved(
-    old: Path, history: Path, tmp_path: Path
+    old: Path, small_history: Path, tmp_path: Path
 ) -> None:
     moved = tmp_path / "moved"
-    git(history, "clone", "--quiet", str(history), str(moved))
+    git(small_history, "clone", "--quiet", str(small_history), str(moved))
     point_to(old, Path("/nowhere"))
     code, said = copier("update", "--defaults", cwd=old)
     assert code
@@ -189,9 +211,11 @@ def without_git(folder: Path) -> str:
     return str(folder)
 
 
-def test_a_copy_without_git_warns_that_updates_will_not_work(history: Path, tmp_path: Path) -> None:
+def test_a_copy_without_git_warns_that_updates_will_not_work(
+    small_history: Path, tmp_path: Path
+) -> None:
     code, said = copier(
-        *["copy", "--defaults", str(history), "service"],
+        *["copy", "--defaults", str(small_history), "service"],
         cwd=tmp_path,
         path=without_git(tmp_path / "empty"),
     )
@@ -202,10 +226,10 @@ def test_a_copy_without_git_warns_that_updates_will_not_work(history: Path, tmp_
 
 
 def test_a_copy_from_a_relative_path_warns_that_updates_will_not_work(
-    history: Path, tmp_path: Path
+    small_history: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "template").symlink_to(history)
-    for source, warned in {"template": True, str(history): False}.items():
+    (tmp_path / "template").symlink_to(small_history)
+    for source, warned in {"template": True, str(small_history): False}.items():
         code, said = copier("copy", "--defaults", source, f"from-{warned}", cwd=tmp_path)
         assert code == 0, said
         assert ("use an absolute path" in said) is warned
