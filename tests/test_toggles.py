@@ -1,29 +1,36 @@
 """A service with a changed answer becomes the same as a fresh copy with that answer."""
 
 import re
+import shutil
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import OPTIONS, ROOT, VARIANTS, Answers, tracked
+from support import OPTIONS, ROOT, VARIANTS, Answers, name_of, tracked
 from support.living import ADD_DATA, ANA, READ_DATA, Service
 from support.updating import (
     assert_same,
     commit_all,
     committed,
     conflicts,
-    fresh,
     git,
-    later_release,
+    part_of,
     update,
 )
 
 PAGE = (ROOT / "docs/update.md").read_text()
 
-# Each change of an answer, once with many options on and once with few.
+# Each change of an answer, once with many options on and once with few. Tests that share copies
+# share a worker.
 TOGGLES = [
-    pytest.param(base | {question: old}, {question: new}, id=f"{question}-{old}-{new}-{amid}")
+    pytest.param(
+        base | {question: old},
+        {question: new},
+        id=f"{question}-{old}-{new}-{amid}",
+        marks=pytest.mark.xdist_group(f"toggles-{amid}"),
+    )
     for question, values in OPTIONS.items()
     for old, new in permutations(values, 2)
     for amid, base in {"many": VARIANTS[0], "few": VARIANTS[-1]}.items()
@@ -32,40 +39,61 @@ TOGGLES = [
 
 @pytest.fixture(scope="session")
 def variable(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The history with a newest version that only has the files that answers change.
+    """The history with only the files that answers change.
 
-    Copier needs half the time for them.
+    Those without placeholders are represented by the first and the last file of their folder: the
+    first one is often empty.
     """
     rows = (ROOT / "copier.yml").read_text()
     owned = re.findall(r"{% if .*? %}/(.*?){% endif %}", rows)
     assert len(owned) == rows.count('endif %}"\n')
 
-    def change(template: Path) -> None:
-        for file in tracked(template):
-            is_owned = any(file.is_relative_to(path) for path in owned)
-            if file.suffix != ".jinja" and not is_owned:
-                (template / file).unlink()
+    def choose(files: list[Path]) -> set[Path]:
+        chosen = {file for file in files if file.suffix == ".jinja"}
+        others = [file for file in files if any(file.is_relative_to(path) for path in owned)]
+        for folder in {file.parent for file in others}:
+            siblings = [file for file in others if file.parent == folder]
+            chosen |= {siblings[0], siblings[-1]}
+        return chosen
 
-    return later_release(history, tmp_path_factory.mktemp("variable") / "template", change)
+    return part_of(history, tmp_path_factory.mktemp("variable") / "template", choose)
+
+
+@pytest.fixture(scope="session")
+def copy_with(
+    variable: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Answers], Path]:
+    """Return a function that generates a service, once for each set of answers."""
+    copies: dict[str, Path] = {}
+
+    def copy_with(answers: Answers) -> Path:
+        name = name_of(answers)
+        if name not in copies:
+            folder = tmp_path_factory.mktemp("copy") / "service"
+            # The default follows the language, but an update keeps the previous answer.
+            copies[name] = committed(variable, folder, None, time_zone="Europe/Lisbon", **answers)
+        return copies[name]
+
+    return copy_with
 
 
 @pytest.mark.parametrize(("before", "change"), TOGGLES)
 def test_a_changed_answer_ends_as_a_fresh_copy(
-    variable: Path, tmp_path: Path, before: Answers, change: Answers
+    copy_with: Callable[[Answers], Path], tmp_path: Path, before: Answers, change: Answers
 ) -> None:
-    service = committed(variable, tmp_path / "service", None, **before)
+    service = shutil.copytree(copy_with(before), tmp_path / "service")
     update(service, **change)
-    assert_same(service, fresh(variable, tmp_path / "fresh", like=service))
+    assert_same(service, copy_with(before | change))
     assert not conflicts(service)
 
 
 def test_edits_in_the_files_of_an_option_can_be_found_after_it_is_turned_off(
-    history: Path, tmp_path: Path
+    small_history: Path, tmp_path: Path
 ) -> None:
     """Git shows the deleted files, as docs/update.md describes, and .rej files have the edits."""
     theirs = "common/embedded_postgres/base.py"
     note = "\n\nROOM = 12\n"
-    service = committed(history, tmp_path / "service", None, database="postgres")
+    service = committed(small_history, tmp_path / "service", None, database="postgres")
     (service / theirs).write_text((service / theirs).read_text() + note)
     mine = service / "common/embedded_postgres/mine.py"
     mine.write_text("ROOM = 12\n")
@@ -96,6 +124,24 @@ def test_edits_in_the_files_of_an_option_can_be_found_after_it_is_turned_off(
 # Installed, with data
 
 
+@pytest.fixture(scope="session")
+def untested(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The history without the tests of the services, which do not have to be updated here."""
+
+    def choose(files: list[Path]) -> list[Path]:
+        return [file for file in files if "tests" not in file.parts]
+
+    return part_of(history, tmp_path_factory.mktemp("untested") / "template", choose)
+
+
+# In one program, because each start of manage.py also starts PostgreSQL.
+MIGRATE = """
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+"""
+
+
 def documented(start: str) -> list[str]:
     """Return the arguments of the manage.py command in docs/update.md that begins so."""
     (line,) = re.findall(rf"^ {{4}}uv run manage\.py ({start}.*)$", PAGE, flags=re.MULTILINE)
@@ -108,27 +154,23 @@ def moved_to(service: Service, kind: str) -> None:
     update(service.folder, database=kind)
     assert not conflicts(service.folder)
     service.install()
-    service.manage("migrate")
+    service.shell(MIGRATE)
     service.manage(*documented("loaddata"))
     (service.folder.parent / "data.json").unlink()
     commit_all(service.folder)
-    assert service.shell(READ_DATA) == ANA
 
 
-def test_rows_move_from_one_database_to_the_other(history: Path, short_path: Path) -> None:
-    folder = committed(history, short_path / "moved" / "service", None, database="sqlite")
+def test_rows_move_from_one_database_to_the_other(untested: Path, short_path: Path) -> None:
+    folder = committed(untested, short_path / "moved" / "service", None, database="sqlite")
     service = Service(folder)
-    service.manage("migrate")
-    service.shell(ADD_DATA)
+    service.shell(MIGRATE + ADD_DATA)
     moved_to(service, "postgres")
     # New rows get higher ids than the old ones.
-    service.shell(ADD_DATA.replace("ana@", "bia@"))
-    service.manage("makemigrations", "--check", "--dry-run")
+    assert service.shell(READ_DATA + ADD_DATA.replace("ana@", "bia@")) == ANA
 
     (folder / "db.sqlite3").unlink()
     moved_to(service, "sqlite")
-    service.shell(ADD_DATA.replace("ana@", "eva@"))
-    service.run("pytest", "-n0", "--quiet", "--no-cov", "apps/user")
+    assert service.shell(READ_DATA + ADD_DATA.replace("ana@", "eva@")) == ANA
     # The previous database still exists, and Git ignores it.
     assert (folder / ".postgres/PG_VERSION").exists()
     assert not [file for file in tracked(folder) if ".postgres" in file.parts]
@@ -155,39 +197,40 @@ READ_TABLES = """
 from django.db import connection
 print("table:", "event_sync_eventsync" in connection.introspection.table_names())
 """
+REMOVE_TYPES = """
+call_command("remove_stale_contenttypes", "--include-stale-apps", "--no-input", verbosity=0)
+call_command("dumpdata", "contenttypes", "auth.permission")
+"""
 
 
-def changed(service: Service, **answers: Any) -> None:
-    """Change answers, install, migrate and commit, as docs/update.md describes."""
+def changed(service: Service, code: str, **answers: Any) -> str:
+    """Change answers, install and migrate, as docs/update.md describes, then run a program.
+
+    Return the program's output.
+    """
     update(service.folder, **answers)
     assert not conflicts(service.folder)
     service.install()
-    service.manage("migrate")
-    service.manage("makemigrations", "--check", "--dry-run")
     commit_all(service.folder)
-    assert service.shell(READ_DATA) == ANA
+    said = service.shell(MIGRATE + READ_DATA + code)
+    assert said.startswith(ANA)
+    return said.removeprefix(ANA)
 
 
 @pytest.mark.parametrize("database", OPTIONS["database"])
 def test_events_stay_in_the_database_when_event_sync_is_turned_off(
-    history: Path, short_path: Path, database: str
+    untested: Path, short_path: Path, database: str
 ) -> None:
-    before = VARIANTS[-1] | {"database": database}
-    folder = committed(history, short_path / f"events-{database}", None, **before)
-    service = Service(folder)
-    service.manage("migrate")
-    service.shell(ADD_DATA)
+    few, many = ({**answers, "database": database} for answers in (VARIANTS[-1], VARIANTS[0]))
+    service = Service(committed(untested, short_path / f"events-{database}", None, **few))
+    service.shell(MIGRATE + ADD_DATA)
 
-    changed(service, **{name: VARIANTS[0][name] for name in before if name != "database"})
-    service.shell(ADD_EVENT)
-    changed(service, use_event_sync=False)
-    assert service.shell(READ_TABLE) == "rows: 1\n"
-    changed(service, use_event_sync=True)
-    assert service.shell(READ_EVENTS) == EVENTS
+    assert changed(service, ADD_EVENT, **many) == ""
+    assert changed(service, READ_TABLE, use_event_sync=False) == "rows: 1\n"
+    assert changed(service, READ_EVENTS, use_event_sync=True) == EVENTS
 
     # The table is dropped before the app is removed.
     service.manage(*documented("migrate event_sync"))
-    assert service.shell(READ_TABLES) == "table: False\n"
-    changed(service, use_event_sync=False)
-    service.manage("remove_stale_contenttypes", "--include-stale-apps", "--no-input")
-    assert "event_sync" not in service.manage("dumpdata", "contenttypes", "auth.permission")
+    said = changed(service, READ_TABLES + REMOVE_TYPES, use_event_sync=False)
+    assert said.startswith("table: False\n")
+    assert "event_sync" not in said.removeprefix("table: False\n")
