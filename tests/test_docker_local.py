@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pytest_copier.plugin import CopierFixture
 from support import Answers, in_one_worker, run
-from support.containers import MEETING, Containers, events_go_and_come, prune, sockets, wait_until
+from support.containers import MEETING, Containers, events_go_and_come, sockets, wait_until
 from support.walk import Api, walk
 
 pytestmark = pytest.mark.docker
@@ -39,12 +39,11 @@ def development(copier: CopierFixture, folder: Path, answers: Answers) -> Iterat
     with (service / ".env").open("a") as env:
         env.write("DJANGO_ALLOWED_HOSTS=api.example.com,127.0.0.1\nPORT=1\n")
     give(service)
-    containers = Containers(service, answers, slug, "docker-compose.local.yml")
+    containers = Containers(service, answers, f"{slug}-local", "docker-compose.local.yml")
     try:
         yield containers
     finally:
-        containers.down()
-        prune(containers, f"{slug}-local")
+        containers.remove()
         shutil.rmtree(service)
 
 
@@ -119,15 +118,19 @@ def test_files_written_in_a_container_belong_to_the_developer(local: Containers)
     (local.service / "apps/fresh").mkdir()
     give(local.service / "apps/fresh")
     local.execute("python", "manage.py", "startapp", "fresh", "apps/fresh")
-    local.execute("pytest", "--quiet", "--no-cov", "apps/api/tests/test_health.py")
+    local.execute("pytest", "--quiet", "--no-cov", "-n0", "apps/api/tests/test_health.py")
     assert (local.service / "apps/fresh/models.py").exists()
     owner = local.service.stat().st_uid
     assert {path.lstat().st_uid for path in local.service.rglob("*")} == {owner}
 
 
+def test_every_container_becomes_healthy(local: Containers) -> None:
+    local.become_healthy()
+
+
 def test_down_leaves_nothing(local: Containers) -> None:
     local.compose("down", "--volumes")
-    project = f"--filter=label=com.docker.compose.project={local.slug}-local"
+    project = f"--filter=label=com.docker.compose.project={local.project}"
     for things in ("container ls --all", "volume ls", "network ls"):
         command = ["docker", *things.split(), "--quiet", project]
         assert not run(*command, cwd=local.service)

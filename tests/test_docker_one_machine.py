@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pytest_copier.plugin import CopierFixture
 from support import Answers, copy, in_one_worker, name_of, run
-from support.containers import COMBINATIONS, Containers, outside, prune
+from support.containers import COMBINATIONS, Containers, outside
 from support.service_docs import commands, section
 from support.walk import Api
 from websockets.sync.client import connect
@@ -150,8 +150,7 @@ def machine(
         running.create_administrator()
         yield running
     finally:
-        running.down()
-        prune(running, slug)
+        running.remove()
 
 
 def test_the_administrator_can_log_in_over_https(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pytest_copier.plugin import CopierFixture
-from support import OPTIONS, ROOT, in_one_worker, run
+from support import ROOT, in_one_worker, run
 from support.containers import (
     APP_KEY,
     COMBINATIONS,
@@ -17,10 +17,12 @@ from support.containers import (
     MEETING,
     Containers,
     Mailbox,
+    another,
     events_go_and_come,
     production,
     sockets,
     variables,
+    wait_until,
 )
 from support.servers import URL_BASE
 from support.walk import Api, walk
@@ -56,6 +58,8 @@ readiness = get("/api/v1/health/ready/")
 threads = [threading.Thread(target=client) for _ in range(4)]
 for thread in threads:
     thread.start()
+while responses.total() < 8:
+    time.sleep(0.1)
 print("started", flush=True)
 until = time.monotonic() + 60
 while readiness == 200 and time.monotonic() < until:
@@ -127,25 +131,24 @@ def stop_under_load(service: Containers) -> None:
     ) as load:
         assert load.stdout
         assert load.stdout.readline() == "started\n"
-        time.sleep(2)
         began = time.monotonic()
         service.compose("stop", "web")
         assert time.monotonic() - began < 20
         readiness, responses = json.loads(load.stdout.read())
     assert readiness == 503
     assert responses.keys() == {"200"}
-    assert responses["200"] > 4
+    assert responses["200"] >= 8
 
 
-def test_a_stop_fails_no_request(running: Containers) -> None:
-    stop_under_load(running)
-    running.up("web")
+def test_every_container_becomes_healthy(running: Containers) -> None:
+    running.become_healthy()
 
 
-def test_data_survives_new_containers(running: Containers) -> None:
+def test_a_stop_fails_no_request_and_data_survives_new_containers(running: Containers) -> None:
     create = "from apps.user.models import User; User(email='old@example.com', password='!').save()"
     running.shell(create)
     before = running.container("web")
+    stop_under_load(running)
     running.up("--force-recreate", "--no-deps", "web")
     assert running.container("web") != before
     count = "from apps.user.models import User; print(User.objects.filter(email__startswith='old').count())"
@@ -154,22 +157,16 @@ def test_data_survives_new_containers(running: Containers) -> None:
 
 # Tests of one variant: the default answers, or SQLite if that differs.
 
-
-@pytest.fixture(scope="module", params=in_one_worker([DEFAULTS], "image"))
-def image(
-    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
-) -> Iterator[Containers]:
-    """The image of the default answers, without other services."""
-    with production(copier, short_path, request.param) as containers:
-        containers.compose("build")
-        yield containers
+of_defaults = pytest.mark.parametrize(
+    "running", in_one_worker([DEFAULTS], "production"), indirect=True
+)
 
 
-def start(image: Containers, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def start(service: Containers, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the image until it exits, with only these variables."""
     options = [f"--env={name}={value}" for name, value in variables.items()]
     return subprocess.run(
-        ["docker", "run", "--rm", *options, image.slug, *command],
+        ["docker", "run", "--rm", *options, service.image, *command],
         capture_output=True,
         text=True,
         timeout=60,
@@ -177,25 +174,38 @@ def start(image: Containers, *command: str, **variables: str) -> subprocess.Comp
     )
 
 
+# Start a role without each of these variables in turn.
+WITHOUT_EACH = """
+role=$1
+shift
+for name; do
+    env --unset="$name" sh docker/prod/entrypoint.sh "$role" 2>&1 && status=0 || status=$?
+    echo "exit $status"
+done
+"""
+
+
+@of_defaults
 @pytest.mark.parametrize("role", ["web", "worker"])
-def test_a_missing_variable_is_named_in_one_line(image: Containers, role: str) -> None:
-    given = variables(DEFAULTS)
-    stand_ins = (image.service / "docker/prod/build.env").read_text()
+def test_a_missing_variable_is_named_in_one_line(running: Containers, role: str) -> None:
+    stand_ins = (running.service / "docker/prod/build.env").read_text()
     required = set(re.findall(r"^(\w+)=", stand_ins, re.MULTILINE)) - {"DJANGO_SETTINGS_MODULE"}
     required.add("DJANGO_SECRET_KEY")
     assert "DATABASE_URL" in required
-    for name in required:
-        ended = start(image, role, **{key: given[key] for key in given.keys() - {name}})
-        fault = (
-            "Configuration error in api_core.settings.prod:\n"
-            f"  {name}: Environment variable not set.\n"
-        )
-        assert (ended.returncode, ended.stdout + ended.stderr) == (1, fault)
+    names = sorted(required)
+    ended = start(running, "sh", "-c", WITHOUT_EACH, "sh", role, *names, **variables(DEFAULTS))
+    assert ended.stdout == "".join(
+        "Configuration error in api_core.settings.prod:\n"
+        f"  {name}: Environment variable not set.\n"
+        "exit 1\n"
+        for name in names
+    )
 
 
-def test_a_container_exits_if_the_database_never_answers(image: Containers) -> None:
+@of_defaults
+def test_a_container_exits_if_the_database_never_answers(running: Containers) -> None:
     given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/db"}
-    ended = start(image, **given, DATABASE_WAIT="2")
+    ended = start(running, **given, DATABASE_WAIT="2")
     assert ended.returncode == 1
     fault = "The database is unavailable: connection failed: "
     assert ended.stderr.splitlines()[-1].startswith(f"CommandError: {fault}")
@@ -203,11 +213,12 @@ def test_a_container_exits_if_the_database_never_answers(image: Containers) -> N
     assert "secret" not in ended.stderr
 
 
-def test_a_container_stops_while_it_waits_for_the_database(image: Containers) -> None:
+@of_defaults
+def test_a_container_stops_while_it_waits_for_the_database(running: Containers) -> None:
     given = variables(DEFAULTS) | {"DATABASE_URL": "postgres://u:p@127.0.0.1:1/db"}
     options = [f"--env={name}={value}" for name, value in given.items()]
-    folder = image.service
-    container = run("docker", "run", "--detach", *options, image.slug, cwd=folder).strip()
+    folder = running.service
+    container = run("docker", "run", "--detach", *options, running.image, cwd=folder).strip()
     try:
         time.sleep(3)
         began = time.monotonic()
@@ -219,31 +230,44 @@ def test_a_container_stops_while_it_waits_for_the_database(image: Containers) ->
         run("docker", "rm", "--force", container, cwd=folder)
 
 
-def test_the_image_runs_any_command(image: Containers) -> None:
-    ended = start(image, "manage", "check", **variables(DEFAULTS))
+@of_defaults
+def test_the_image_runs_any_command(running: Containers) -> None:
+    ended = start(running, "manage", "check", **variables(DEFAULTS))
     assert "no issues" in ended.stdout
-    assert start(image, "python", "-c", "print(6 * 7)").stdout == "42\n"
+    assert start(running, "python", "-c", "print(6 * 7)").stdout == "42\n"
 
 
-def test_an_image_without_the_packages_for_reports_names_them(image: Containers) -> None:
+@of_defaults
+def test_an_image_without_the_packages_for_reports_names_them(running: Containers) -> None:
     dsn = {"SENTRY_DSN": "https://key@sentry.example.com/1"}
-    ended = start(image, "manage", "check", **variables(DEFAULTS), **dsn)
+    ended = start(running, "manage", "check", **variables(DEFAULTS), **dsn)
     assert ended.returncode == 1
     assert "pip install -r requirements-observability.txt" in ended.stderr
 
 
-def test_the_image_contains_no_build_tools(image: Containers) -> None:
+@of_defaults
+def test_the_image_contains_no_build_tools(running: Containers) -> None:
     tools = "for name in gcc cc make git curl wget; do command -v $name; done; true"
-    assert start(image, "sh", "-c", tools).stdout == ""
-    assert start(image, "python", "-m", "pip", "--version").returncode == 1
+    assert start(running, "sh", "-c", tools).stdout == ""
+    assert start(running, "python", "-m", "pip", "--version").returncode == 1
 
 
-def test_the_health_check_fails_if_the_server_does_not_answer(image: Containers) -> None:
-    ended = start(image, "python", "docker/healthcheck.py", PORT="1")
+@of_defaults
+def test_the_health_check_fails_if_the_server_does_not_answer(running: Containers) -> None:
+    ended = start(running, "python", "docker/healthcheck.py", PORT="1")
     assert ended.returncode == 1
 
 
-def test_no_secret_is_in_any_layer(image: Containers, tmp_path: Path) -> None:
+@of_defaults
+def test_a_new_build_keeps_the_packages_and_contains_no_secret(
+    running: Containers, tmp_path: Path
+) -> None:
+    def layers() -> list[str]:
+        form = "--format={{json .RootFS.Layers}}"
+        inspect = ["docker", "image", "inspect", form, running.image]
+        found: list[str] = json.loads(run(*inspect, cwd=tmp_path))
+        return found
+
     secret = "a-secret-of-the-developer"  # noqa: S105
     planted = [
         ".env",
@@ -255,51 +279,51 @@ def test_no_secret_is_in_any_layer(image: Containers, tmp_path: Path) -> None:
         "backups/db.sql.gz",
     ]
     for name in planted:
-        file = image.service / name
+        file = running.service / name
         file.parent.mkdir(exist_ok=True)
-        file.write_text(f"SECRET={secret}\n")
-    image.compose("build")
-    archive = tmp_path / "image.tar"
-    run("docker", "save", f"--output={archive}", image.slug, cwd=tmp_path)
-    layers = archive.read_bytes()
-    assert b"app/manage.py" in layers, "the static files are not compressed"
-    assert secret.encode() not in layers
-    assert not [name for name in planted if f"app/{name}".encode() in layers]
-
-
-def test_a_change_of_the_code_keeps_the_layer_of_the_packages(image: Containers) -> None:
-    def layers() -> list[str]:
-        form = "--format={{json .RootFS.Layers}}"
-        found: list[str] = json.loads(run("docker", "image", "inspect", form, image.slug, cwd=code))
-        return found
-
-    code = image.service
+        with file.open("a") as lines:
+            lines.write(f"SECRET={secret}\n")
+    (running.service / "apps/api/urls_v2.py").write_text('"""Changed."""\n\nurlpatterns = []\n')
     before = layers()
-    (code / "apps/api/urls_v2.py").write_text('"""Changed."""\n\nurlpatterns = []\n')
-    image.compose("build")
+    running.compose("build")
     after = layers()
     assert after[:-1] == before[:-1]
     assert after[-1] != before[-1]
 
+    archive = tmp_path / "image.tar"
+    run("docker", "save", f"--output={archive}", running.image, cwd=tmp_path)
+    content = archive.read_bytes()
+    assert b"app/manage.py" in content, "the static files are not compressed"
+    assert secret.encode() not in content
+    assert not [name for name in planted if f"app/{name}".encode() in content]
 
-@pytest.fixture(params=OPTIONS["database"])
-def empty(
+
+@pytest.fixture(scope="module", params=in_one_worker([DEFAULTS | {"database": "sqlite"}], "image"))
+def on_sqlite(
     request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
 ) -> Iterator[Containers]:
-    """A service that was never started."""
-    answers = DEFAULTS | {"database": request.param}
-    with production(copier, short_path, answers) as containers:
+    """An image that needs no other service to start, and no containers."""
+    with production(copier, short_path, request.param) as containers:
+        containers.compose("build")
         yield containers
 
 
-def test_replicas_that_start_together_migrate_once(empty: Containers) -> None:
-    # One port cannot be published three times.
-    (empty.service / "replicas.yml").write_text("services: { web: { ports: !reset [] } }")
-    empty.files = (*empty.files, "replicas.yml")
-    empty.up("--build", "--scale=web=3")
-    logs = empty.compose("logs", "web")
+def replicas_migrated_once(service: Containers) -> None:
+    """Check that three replicas of the web server started together with an empty database."""
+    logs = service.compose("logs", "web")
     assert logs.count("Applying user.0001_initial... OK") == 1
-    assert len(empty.compose("ps", "--quiet", "web").split()) == 3
+    assert len(service.compose("ps", "--quiet", "web").split()) == 3
+
+
+# One port cannot be published three times.
+REPLICAS = "services: { web: { ports: !reset [], healthcheck: { interval: 2s } } }"
+
+
+def test_replicas_that_start_together_migrate_sqlite_once(on_sqlite: Containers) -> None:
+    (on_sqlite.service / "replicas.yml").write_text(REPLICAS)
+    with another(on_sqlite, "replicas.yml") as containers:
+        containers.compose("up", "--detach", "--wait", "--scale=web=3", "web")
+        replicas_migrated_once(containers)
 
 
 OLDER_STATIC_FILES = """
@@ -309,24 +333,20 @@ echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
 """
 
 
-def test_outdated_static_files_in_a_volume_are_replaced(
-    copier: CopierFixture, short_path: Path
-) -> None:
-    answers = DEFAULTS | {"database": "sqlite"}
-    with production(copier, short_path, answers) as containers:
-        more = {
-            "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
-            "volumes": {"static": {}},
-        }
-        (containers.service / "static.json").write_text(json.dumps(more))
-        containers.files = (*containers.files, "static.json")
-        containers.up("--build")
+def test_outdated_static_files_in_a_volume_are_replaced(on_sqlite: Containers) -> None:
+    more = {
+        "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
+        "volumes": {"static": {}},
+    }
+    (on_sqlite.service / "static.json").write_text(json.dumps(more))
+    with another(on_sqlite, "static.json") as containers:
+        containers.up("web")
         assert "static files copied" not in containers.printed("web")
         manifest = "staticfiles/staticfiles.json"
         whole = containers.execute("cat", manifest)
         containers.execute("sh", "-c", OLDER_STATIC_FILES)
         containers.compose("restart", "web")
-        containers.up("web")
+        wait_until(containers.responds)
         assert containers.execute("cat", manifest) == whole
         containers.execute("sh", "-c", "cat staticfiles/admin/css/base.*.css")
 
@@ -351,25 +371,26 @@ http {
 """
 
 
-def test_replicas_share_requests_and_websockets_behind_nginx(
-    copier: CopierFixture, short_path: Path
+@of_defaults
+def test_replicas_that_start_together_migrate_once_and_share_requests_behind_nginx(
+    running: Containers,
 ) -> None:
-    """Two containers share the calls and WebSockets of one client."""
+    """Three containers share the calls and WebSockets of one client."""
     page = (ROOT / "docs/websockets_production.md").read_text()
     (site,) = re.findall(r"^```nginx\n(map .*?)^```", page, re.MULTILINE | re.DOTALL)
     # Without the certificate. Everything else is as with one.
     site = re.sub(r"^ *ssl_certificate.*\n", "", site, flags=re.MULTILINE)
     site = site.replace("443 ssl", "80").replace("$scheme", "https").replace("127.0.0.1:", "web:")
-    with production(copier, short_path, DEFAULTS) as containers:
-        (containers.service / "nginx.conf").write_text(NGINX % site)
-        (containers.service / "nginx.yml").write_text(NGINX_SERVICE)
-        containers.files = (*containers.files, "nginx.yml")
-        containers.up("--build", "--scale=web=2")
+    (running.service / "nginx.conf").write_text(NGINX % site)
+    (running.service / "nginx.yml").write_text(NGINX_SERVICE)
+    with another(running, "nginx.yml") as containers:
+        containers.up("--scale=web=3", "nginx", "worker", "mail", "db", "redis")
+        replicas_migrated_once(containers)
 
         walk(Api(containers.url), Mailbox(containers).read, URL_BASE)
         token = containers.token()
         with sockets(containers, "/ws/notifications/", token, count=6) as open_sockets:
-            for replica in (1, 2):
+            for replica in (1, 2, 3):
                 assert containers.execute("sh", "-c", OPEN_SOCKETS, index=replica).strip() != "0"
             containers.shell(NOTIFY)
             for socket in open_sockets:
@@ -380,6 +401,7 @@ NGINX_SERVICE = """
 services:
   web:
     ports: !reset []
+    healthcheck: { interval: 2s }
   nginx:
     build:
       dockerfile_inline: |

@@ -109,30 +109,45 @@ def variables(answers: Answers) -> dict[str, str]:
 class Containers:
     """The containers of one of a service's Compose files."""
 
-    def __init__(self, service: Path, answers: Answers, slug: str, *files: str) -> None:
+    def __init__(self, service: Path, answers: Answers, image: str, *files: str) -> None:
         self.service = service
         self.answers = answers
-        self.slug = slug
+        self.image = image
+        self.project = image
         self.files = files
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def compose(self, *command: str, **variables: str) -> str:
         """Run a command of Docker Compose, which must succeed, and return its output."""
-        files = [f"--file={file}" for file in self.files]
+        options = [f"--project-name={self.project}", *(f"--file={file}" for file in self.files)]
         return run(
-            *["docker", "compose", "--ansi=never", "--progress=plain", *files, *command],
+            *["docker", "compose", "--ansi=never", "--progress=plain", *options, *command],
             cwd=self.service,
             **{"PORT": str(self.port)} | variables,
         )
 
     def up(self, *arguments: str, **variables: str) -> None:
-        """Start the services and wait until they are healthy."""
+        """Start the services and wait until the web server responds.
+
+        Health checks take longer, because the first one is made after 10 seconds.
+        """
         try:
-            self.compose("up", "--detach", "--wait", *arguments, **variables)
-        except pytest.fail.Exception as failure:
+            self.compose("up", "--detach", *arguments, **variables)
+            wait_until(self.responds, seconds=180)
+        except (AssertionError, pytest.fail.Exception) as failure:
             logs = self.compose("logs", "--no-color", "--tail=60")
             pytest.fail(f"{failure}\n{logs}", pytrace=False)
+
+    def responds(self) -> bool:
+        try:
+            return Api(self.url)("GET", "health/").status == 200
+        except OSError:
+            return False
+
+    def become_healthy(self) -> None:
+        """Wait until every running container is healthy. Fail the test if one is not."""
+        self.compose("up", "--detach", "--wait", "--no-recreate")
 
     def execute(self, *command: str, service: str = "web", index: int = 1) -> str:
         """Run a program in a running container of a service, and return its output."""
@@ -153,21 +168,18 @@ class Containers:
 
     def printed(self, service: str) -> str:
         """Return the output of a service."""
-        return run("docker", "logs", self.container(service), cwd=self.service)
+        return run("docker", "logs", f"{self.project}-{service}-1", cwd=self.service)
 
     def container(self, service: str) -> str:
         """Return the id of the only container of a service, running or not."""
         (identifier,) = self.compose("ps", "--all", "--quiet", service).split()
         return identifier
 
-    def down(self) -> None:
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout=5", "--rmi=local")
-
-
-def prune(containers: Containers, project: str) -> None:
-    """Remove the images that this project built."""
-    built = f"--filter=label=com.docker.compose.project={project}"
-    run("docker", "image", "prune", "--all", "--force", built, cwd=containers.service)
+    def remove(self) -> None:
+        """Remove the containers, the volumes, and the images that this project built."""
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout=0")
+        built = f"--filter=label=com.docker.compose.project={self.project}"
+        run("docker", "image", "prune", "--all", "--force", built, cwd=self.service)
 
 
 class Mailbox:
@@ -198,8 +210,18 @@ def production(copier: CopierFixture, folder: Path, answers: Answers) -> Iterato
     try:
         yield containers
     finally:
-        containers.down()
-        prune(containers, slug)
+        containers.remove()
+
+
+@contextmanager
+def another(built: Containers, *files: str) -> Iterator[Containers]:
+    """The same service and image without containers and data: another project, with more files."""
+    containers = Containers(built.service, built.answers, built.image, *built.files, *files)
+    containers.project = f"test-{secrets.token_hex(3)}"
+    try:
+        yield containers
+    finally:
+        containers.remove()
 
 
 def wait_until[Found](look: Callable[[], Found], seconds: float = 60) -> Found:
@@ -222,45 +244,44 @@ def sockets(
         yield [stack.enter_context(connect(url, additional_headers=headers)) for _ in range(count)]
 
 
-# Another service: it receives an event from the queue and prints it.
-TAKE_EVENT = """
+# Events are produced here, and another service receives them from the queue and prints them.
+EVENTS = """
 from django.conf import settings
+from apps.event_sync.managers.producer_msg import ProducerMsg
 from common.sqs.sqs_sync import sqs_client
 
+for _ in range(2):
+    ProducerMsg(
+        apps={"target": ["billing"]}, obj_type="test_event_sync", obj_data={"a": 1}, obj_cmd="put"
+    ).handle_msg_sync()
 queue = settings.SQS_QUEUE_URL
-(message,) = sqs_client().receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
-sqs_client().delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-print(message["Body"])
+for _ in range(2):
+    (message,) = sqs_client().receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
+    sqs_client().delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    print(message["Body"])
 """
 CONFIRM = """
+import time
 from django.conf import settings
+from apps.event_sync.models import EventSync
 from common.sqs.sqs_sync import sqs_client
 
 sqs_client().send_message(QueueUrl=settings.SQS_INBOUND_QUEUE_URL, MessageBody={body!r})
-"""
-PRODUCE = """
-from apps.event_sync.managers.producer_msg import ProducerMsg
-
-ProducerMsg(
-    apps={"target": ["billing"]}, obj_type="test_event_sync", obj_data={"a": 1}, obj_cmd="put"
-).handle_msg_sync()
-"""
-PROCESSED = """
-from apps.event_sync.models import EventSync
-
-print(EventSync.objects.filter(pk__in={ids}, sent__isnull=False, processed__isnull=False).count())
+processed = EventSync.objects.filter(pk__in={ids}, sent__isnull=False, processed__isnull=False)
+deadline = time.monotonic() + 60
+while processed.count() < 2 and time.monotonic() < deadline:
+    time.sleep(0.1)
+print(processed.count())
 """
 
 
 def events_go_and_come(service: Containers, app_key: str) -> None:
     """Check that the relay sends two events. One is confirmed over HTTP, one through a queue."""
-    service.shell(PRODUCE + PRODUCE)
-    events = [json.loads(service.shell(TAKE_EVENT)) for _ in range(2)]
+    events = [json.loads(line) for line in service.shell(EVENTS).splitlines()]
     assert [event["apps"] for event in events] == [{"target": ["billing"]}] * 2
     over_http, through_queue = (event["data"] for event in events)
 
     api = Api(service.url, HTTPS | {"Authorization": f"Token {app_key}"})
     assert api("POST", "event-sync/", over_http).status == 200
-    service.shell(CONFIRM.format(body=json.dumps(through_queue)))
     ids = [event["data"]["obj_data"]["event_id"] for event in events]
-    wait_until(lambda: service.shell(PROCESSED.format(ids=ids)) == "2")
+    assert service.shell(CONFIRM.format(body=json.dumps(through_queue), ids=ids)) == "2"
