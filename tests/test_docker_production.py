@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pytest_copier.plugin import CopierFixture
-from support import ROOT, in_one_worker, run
+from support import ROOT, Answers, in_one_worker, run
 from support.containers import (
     APP_KEY,
     COMBINATIONS,
@@ -157,9 +157,13 @@ def test_a_stop_fails_no_request_and_data_survives_new_containers(running: Conta
 
 # Tests of one variant: the default answers, or SQLite if that differs.
 
-of_defaults = pytest.mark.parametrize(
-    "running", in_one_worker([DEFAULTS], "production"), indirect=True
-)
+
+def of_variant(answers: Answers) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("running", in_one_worker([answers], "production"), indirect=True)
+
+
+of_defaults = of_variant(DEFAULTS)
+of_sqlite = of_variant(MEETING[2])
 
 
 def start(service: Containers, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -298,69 +302,11 @@ def test_a_new_build_keeps_the_packages_and_contains_no_secret(
     assert not [name for name in planted if f"app/{name}".encode() in content]
 
 
-@pytest.fixture(scope="module", params=in_one_worker([DEFAULTS | {"database": "sqlite"}], "image"))
-def on_sqlite(
-    request: pytest.FixtureRequest, copier: CopierFixture, short_path: Path
-) -> Iterator[Containers]:
-    """An image that needs no other service to start, and no containers."""
-    with production(copier, short_path, request.param) as containers:
-        containers.compose("build")
-        yield containers
-
-
 def replicas_migrated_once(service: Containers) -> None:
     """Check that three replicas of the web server started together with an empty database."""
     logs = service.compose("logs", "web")
     assert logs.count("Applying user.0001_initial... OK") == 1
     assert len(service.compose("ps", "--quiet", "web").split()) == 3
-
-
-# One port cannot be published three times.
-REPLICAS = "services: { web: { ports: !reset [], healthcheck: { interval: 2s } } }"
-
-
-def test_replicas_that_start_together_migrate_sqlite_once(on_sqlite: Containers) -> None:
-    (on_sqlite.service / "replicas.yml").write_text(REPLICAS)
-    with another(on_sqlite, "replicas.yml") as containers:
-        containers.compose("up", "--detach", "--wait", "--scale=web=3", "web")
-        replicas_migrated_once(containers)
-
-
-OLDER_STATIC_FILES = """
-cd staticfiles
-rm admin/css/base.*.css
-echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
-"""
-
-
-def test_outdated_static_files_in_a_volume_are_replaced(on_sqlite: Containers) -> None:
-    more = {
-        "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
-        "volumes": {"static": {}},
-    }
-    (on_sqlite.service / "static.json").write_text(json.dumps(more))
-    with another(on_sqlite, "static.json") as containers:
-        containers.up("web")
-        assert "static files copied" not in containers.printed("web")
-        manifest = "staticfiles/staticfiles.json"
-        whole = containers.execute("cat", manifest)
-        containers.execute("sh", "-c", OLDER_STATIC_FILES)
-        containers.compose("restart", "web")
-        wait_until(containers.responds)
-        assert containers.execute("cat", manifest) == whole
-        containers.execute("sh", "-c", "cat staticfiles/admin/css/base.*.css")
-
-
-def test_a_stop_of_gunicorn_in_a_channels_service_fails_no_request(
-    copier: CopierFixture, short_path: Path
-) -> None:
-    """With the packages for error reports, without which this image would not start."""
-    with production(copier, short_path, DEFAULTS) as containers:
-        with (containers.service / ".env").open("a") as env:
-            env.write("SERVER=gunicorn\nOBSERVABILITY=1\nSENTRY_DSN=https://key@localhost/1\n")
-        containers.up("--build", "web", "db", "redis")
-        assert "gunicorn" in containers.execute("sh", "-c", "cat /proc/[0-9]*/cmdline")
-        stop_under_load(containers)
 
 
 NGINX = """
@@ -423,3 +369,53 @@ from apps.user.models import User
 
 notify(User.objects.get(), {"type": "hello"})
 """
+
+
+# One port cannot be published three times.
+REPLICAS = "services: { web: { ports: !reset [], healthcheck: { interval: 2s } } }"
+
+
+@of_sqlite
+def test_replicas_that_start_together_migrate_sqlite_once(running: Containers) -> None:
+    (running.service / "replicas.yml").write_text(REPLICAS)
+    with another(running, "replicas.yml") as containers:
+        containers.compose("up", "--detach", "--wait", "--scale=web=3", "web")
+        replicas_migrated_once(containers)
+
+
+OLDER_STATIC_FILES = """
+cd staticfiles
+rm admin/css/base.*.css
+echo '{"paths": {}, "version": "1.1", "hash": ""}' >staticfiles.json
+"""
+
+
+@of_sqlite
+def test_outdated_static_files_in_a_volume_are_replaced(running: Containers) -> None:
+    more = {
+        "services": {"web": {"volumes": ["static:/app/staticfiles"]}},
+        "volumes": {"static": {}},
+    }
+    (running.service / "static.json").write_text(json.dumps(more))
+    with another(running, "static.json") as containers:
+        containers.up("web")
+        assert "static files copied" not in containers.printed("web")
+        manifest = "staticfiles/staticfiles.json"
+        whole = containers.execute("cat", manifest)
+        containers.execute("sh", "-c", OLDER_STATIC_FILES)
+        containers.compose("restart", "web")
+        wait_until(containers.responds)
+        assert containers.execute("cat", manifest) == whole
+        containers.execute("sh", "-c", "cat staticfiles/admin/css/base.*.css")
+
+
+def test_a_stop_of_gunicorn_in_a_channels_service_fails_no_request(
+    copier: CopierFixture, short_path: Path
+) -> None:
+    """With the packages for error reports, without which this image would not start."""
+    with production(copier, short_path, DEFAULTS) as containers:
+        with (containers.service / ".env").open("a") as env:
+            env.write("SERVER=gunicorn\nOBSERVABILITY=1\nSENTRY_DSN=https://key@localhost/1\n")
+        containers.up("--build", "web", "db", "redis")
+        assert "gunicorn" in containers.execute("sh", "-c", "cat /proc/[0-9]*/cmdline")
+        stop_under_load(containers)
