@@ -173,7 +173,7 @@ def start(service: Containers, *command: str, **variables: str) -> subprocess.Co
         ["docker", "run", "--rm", *options, service.image, *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -197,7 +197,8 @@ def test_a_missing_variable_is_named_in_one_line(running: Containers, role: str)
     required.add("DJANGO_SECRET_KEY")
     assert "DATABASE_URL" in required
     names = sorted(required)
-    ended = start(running, "sh", "-c", WITHOUT_EACH, "sh", role, *names, **variables(DEFAULTS))
+    given = variables(DEFAULTS) | {"DATABASE_WAIT": "1"}
+    ended = start(running, "sh", "-c", WITHOUT_EACH, "sh", role, *names, **given)
     assert ended.stdout == "".join(
         "Configuration error in api_core.settings.prod:\n"
         f"  {name}: Environment variable not set.\n"
