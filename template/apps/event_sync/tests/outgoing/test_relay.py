@@ -449,9 +449,12 @@ def test_the_command_stops_on_a_signal(
     for event in range(30):
         store(event)
 
+    # Several threads send. A second signal would end the process of the tests.
+    signals = iter([number])
+
     def send_and_stop(*args: Any) -> Any:
-        monkeypatch.setattr(relay, "send_batch", sending.send_batch)
-        os.kill(os.getpid(), number)
+        for one in signals:
+            os.kill(os.getpid(), one)
         return sending.send_batch(*args)
 
     monkeypatch.setattr(relay, "send_batch", send_and_stop)
