@@ -3,7 +3,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from moto.server import ThreadedMotoServer
 from moto.sqs.models import sqs_backends
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -26,20 +25,8 @@ def no_memory_of_outages() -> None:
 
 
 @pytest.fixture(scope="session")
-def sqs_address() -> Iterator[str]:
-    """The address of moto's server."""
-    # Its queues are those of the process, which may run the tests more than once.
-    sqs_backends.reset()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def to_sqs(sqs_address: str) -> Iterator[Network]:
-    with network(sqs_address) as opened, pytest.MonkeyPatch.context() as patch:
+def to_sqs() -> Iterator[Network]:
+    with network() as opened, pytest.MonkeyPatch.context() as patch:
         # Ignore the developer's profile and region.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
@@ -54,27 +41,25 @@ def to_sqs(sqs_address: str) -> Iterator[Network]:
 
 @pytest.fixture
 def sqs(to_sqs: Network) -> Iterator[Network]:
-    """The network between this process and moto's server, without a fault at first."""
+    """Amazon SQS without queues, and the network to it, without a fault at first."""
+    sqs_backends.reset()
     to_sqs.fault = ""
     yield to_sqs
     to_sqs.fault = ""
 
 
 @pytest.fixture
-def queue_url(sqs: Network, settings: Settings) -> Iterator[str]:
+def queue_url(sqs: Network, settings: Settings) -> str:
     """An empty queue for the service's events."""
-    settings.SQS_QUEUE_URL = sqs_client().create_queue(QueueName="events")["QueueUrl"]
-    yield settings.SQS_QUEUE_URL
-    sqs.fault = ""
-    sqs_client().delete_queue(QueueUrl=settings.SQS_QUEUE_URL)
+    url = sqs_client().create_queue(QueueName="events")["QueueUrl"]
+    settings.SQS_QUEUE_URL = url
+    return url
 
 
 @pytest.fixture
-def fifo_url(sqs: Network, settings: Settings) -> Iterator[str]:
+def fifo_url(sqs: Network, settings: Settings) -> str:
     """An empty FIFO queue for the service's events."""
     attributes = {"FifoQueue": "true"}
     answer = sqs_client().create_queue(QueueName="events.fifo", Attributes=attributes)  # type: ignore[arg-type]
     settings.SQS_QUEUE_URL = answer["QueueUrl"]
-    yield settings.SQS_QUEUE_URL
-    sqs.fault = ""
-    sqs_client().delete_queue(QueueUrl=settings.SQS_QUEUE_URL)
+    return answer["QueueUrl"]

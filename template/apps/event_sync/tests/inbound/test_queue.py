@@ -6,7 +6,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,21 +38,18 @@ def open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer_module, "close_old_connections", lambda: None)
 
 
-number = count(1)
-
-
 class Queue:
     """An inbound queue with a dead-letter queue, and a consumer of it."""
 
     visibility = "30"
 
-    def __init__(self, name: str, *, fifo: bool = False, receives: int = 3) -> None:
+    def __init__(self, *, fifo: bool = False) -> None:
         self.fifo = fifo
-        self.dead_url = self._create(f"{name}-dead", {})
-        arn = self.describe("QueueArn", self.dead_url)
-        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": receives})
+        self.dead_url = self._create("inbound-dead", {})
+        (arn,) = self._describe(self.dead_url, "QueueArn")
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
         self.url = self._create(
-            name, {"RedrivePolicy": policy, "VisibilityTimeout": self.visibility}
+            "inbound", {"RedrivePolicy": policy, "VisibilityTimeout": self.visibility}
         )
         self.stop = Stop()
 
@@ -63,11 +59,9 @@ class Queue:
         answer = sqs_client().create_queue(QueueName=name, Attributes=attributes | fifo)  # type: ignore[arg-type]
         return answer["QueueUrl"]
 
-    def describe(self, attribute: Any, url: str = "") -> str:
-        answer = sqs_client().get_queue_attributes(
-            QueueUrl=url or self.url, AttributeNames=[attribute]
-        )
-        return answer["Attributes"][attribute]
+    def _describe(self, url: str, *attributes: Any) -> list[str]:
+        answer = sqs_client().get_queue_attributes(QueueUrl=url, AttributeNames=attributes)
+        return [answer["Attributes"][attribute] for attribute in attributes]
 
     def send(self, body: object, group: str = "") -> None:
         text = body if isinstance(body, str) else json.dumps(body)
@@ -82,20 +76,20 @@ class Queue:
 
     def counts(self) -> tuple[int, int, int]:
         """How many messages wait, are hidden, and are in the dead-letter queue."""
-        waiting = int(self.describe("ApproximateNumberOfMessages"))
-        hidden = int(self.describe("ApproximateNumberOfMessagesNotVisible"))
-        dead = int(self.describe("ApproximateNumberOfMessages", self.dead_url))
-        return waiting, hidden, dead
+        waits, hidden = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        numbers = self._describe(self.url, waits, hidden) + self._describe(self.dead_url, waits)
+        waiting, in_flight, dead = map(int, numbers)
+        return waiting, in_flight, dead
 
 
 @pytest.fixture
 def queue(sqs: Network) -> Queue:
-    return Queue(f"inbound-{next(number)}")
+    return Queue()
 
 
 @pytest.fixture
 def fifo(sqs: Network) -> Queue:
-    return Queue(f"inbound-{next(number)}", fifo=True)
+    return Queue(fifo=True)
 
 
 @pytest.fixture

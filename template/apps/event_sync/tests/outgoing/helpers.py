@@ -3,12 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from email.message import Message
-from http.client import HTTPConnection
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+
+from moto.moto_server.werkzeug_app import create_backend_app
 
 from apps.event_sync.managers.producer_msg import ProducerMsg
 from apps.event_sync.models import EventSync
@@ -23,13 +23,13 @@ PATIENCE = 0.2
 
 
 class Network(ThreadingHTTPServer):
-    """A proxy between boto3 and moto's server that can fail."""
+    """Amazon SQS and STS as simulated by moto, behind a network that can fail."""
 
     daemon_threads = True
 
-    def __init__(self, server: str) -> None:
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.server = server
+        self.services = {name: create_backend_app(name) for name in ("sqs", "sts")}
         self.fault: Fault = ""
         self.requests = 0
         # Slow answers that wait until the fault is over.
@@ -43,45 +43,48 @@ class Network(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Network
 
+    # The clients keep their connections, which need fewer threads then.
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
     def do_POST(self) -> None:
         network = self.server
         network.requests += 1
         body = self.rfile.read(int(self.headers["Content-Length"]))
         fault = network.fault
         if fault == "down":
-            self._answer(503, {}, b"")
+            self._answer(503, [], b"")
         elif fault == "throttled":
             self._refuse("com.amazonaws.sqs#ThrottlingException")
         elif fault == "forbidden":
             self._refuse("com.amazon.coral.service#AccessDeniedException")
         else:
-            status, headers, answer = self._forward(body)
+            # AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/...
+            service = self.headers["Authorization"].split("/")[3]
+            client = network.services[service].test_client()
+            response = client.post(self.path, data=body, headers=dict(self.headers))
             if fault == "slow answer":
                 network.held.release()
                 while network.fault == fault:
                     time.sleep(0.01)
-            if fault != "lost answer":
-                answer = _without_ids(answer) if fault == "no ids" else answer
-                self._answer(status, headers, answer)
-
-    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = HTTPConnection(self.server.server.removeprefix("http://"), timeout=10)
-        with closing(connection):
-            connection.request("POST", self.path, body, _end_to_end(self.headers))
-            response = connection.getresponse()
-            return response.status, _end_to_end(response.headers), response.read()
+            if fault == "lost answer":
+                self.close_connection = True
+            else:
+                answer = _without_ids(response.data) if fault == "no ids" else response.data
+                self._answer(response.status_code, response.headers, answer)
 
     def _refuse(self, kind: str) -> None:
-        self._answer(400, {}, json.dumps({"__type": kind, "message": "no"}).encode())
+        self._answer(400, [], json.dumps({"__type": kind, "message": "no"}).encode())
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
+        for name, value in headers:
+            if name != "Content-Length":
+                self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
         # The client may have timed out.
         with suppress(ConnectionError):
+            self.end_headers()
             self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
@@ -89,23 +92,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def network(server: str) -> Iterator[Network]:
-    """Run a proxy to a server during the block."""
-    proxy = Network(server)
-    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield proxy
-    finally:
-        proxy.shutdown()
-        thread.join()
-        proxy.server_close()
-
-
-def _end_to_end(headers: Message) -> dict[str, str]:
-    """Return the end-to-end headers."""
-    own = {"host", "connection", "content-length", "date", "server"}
-    return {name: value for name, value in headers.items() if name.lower() not in own}
+def network() -> Iterator[Network]:
+    """Run Amazon SQS during the block."""
+    with Network() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _without_ids(answer: bytes) -> bytes:
@@ -145,13 +141,18 @@ def store(number: int = 1, **fields: Any) -> EventSync:
 def received(queue_url: str) -> list[dict[str, Any]]:
     """Receive and delete all messages of the queue, and return their bodies in order."""
     client = sqs_client()
-    bodies = []
+    bodies: list[dict[str, Any]] = []
     while messages := client.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
     ).get("Messages"):
-        for message in messages:
-            bodies.append(json.loads(message["Body"]))
-            client.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+        bodies += [json.loads(message["Body"]) for message in messages]
+        client.delete_message_batch(
+            QueueUrl=queue_url,
+            Entries=[
+                {"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]}
+                for message in messages
+            ],
+        )
     return bodies
 
 
