@@ -41,13 +41,16 @@ responses = {{
     "foreign": client.get("/api/v1/nowhere/", headers={{"X-Forwarded-Proto": "https"}},
         HTTP_ORIGIN="https://evil.example"),
 }}
+modules = [*sys.modules]
+from api_core import asgi
 print(json.dumps({{
     "responses": {{
         name: {{"status": response.status_code, **dict(response.headers)}}
         for name, response in responses.items()
     }},
     "password": make_password("x"),
-    "modules": [*sys.modules],
+    "modules": modules,
+    "modules_with_asgi": [*sys.modules],
     **{{name: getattr(settings, name) for name in {NAMES}}},
 }}))
 """
