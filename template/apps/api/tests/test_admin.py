@@ -55,20 +55,21 @@ def test_an_odd_object_id_is_not_found(
         assert response.status_code in {302, 403, 404}, view
 
 
+# One test for all models, because a test without a transaction empties all tables at its end.
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("model", OWN_MODELS, ids=lambda model: model._meta.label)
-def test_a_filter_that_the_database_refuses_leads_back_to_the_list(
-    admin_client: Client, model: type[Model]
-) -> None:
-    list_filter = admin.site._registry[model].list_filter
-    names = [str(name) for name in list_filter if model._meta.get_field(str(name)).concrete]
-    filters = {"pk__range": "1", **{f"{name}__range": "x" for name in names}}
-    for name in names:
-        if isinstance(model._meta.get_field(name), DateField):
-            filters |= {f"{name}__year": "10000", f"{name}__year__gte": "9" * 30}
-    for lookup, value in filters.items():
-        response = admin_client.get(changelist(model), {lookup: value})
-        assert response.headers.get("Location", "").endswith("?e=1"), (lookup, value)
+def test_a_filter_that_the_database_refuses_leads_back_to_the_list(admin_client: Client) -> None:
+    assert OWN_MODELS
+    for model in OWN_MODELS:
+        list_filter = admin.site._registry[model].list_filter
+        names = [str(name) for name in list_filter if model._meta.get_field(str(name)).concrete]
+        filters = {"pk__range": "1", **{f"{name}__range": "x" for name in names}}
+        for name in names:
+            if isinstance(model._meta.get_field(name), DateField):
+                filters |= {f"{name}__year": "10000", f"{name}__year__gte": "9" * 30}
+        for lookup, value in filters.items():
+            response = admin_client.get(changelist(model), {lookup: value})
+            refused = response.headers.get("Location", "").endswith("?e=1")
+            assert refused, (model, lookup, value)
 
 
 def test_every_form_refuses_dates_that_a_time_zone_pushes_out_of_range(rf: RequestFactory) -> None:
