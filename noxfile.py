@@ -10,7 +10,7 @@ import nox
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "tests"]
+nox.options.sessions = ["lint", "tests", "updates"]
 
 ROOT = Path(__file__).parent
 PYTHON = (ROOT / ".python-version").read_text().strip()
@@ -39,9 +39,16 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def tests(session: nox.Session) -> None:
-    """Test the template: its questions, its updates, and every variant with its own tests."""
+    """Test the template: its questions, and services in every variant, with their own tests."""
     install(session)
     session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def updates(session: nox.Session) -> None:
+    """Update services of each release, edited ones too, and change their answers."""
+    install(session)
+    session.run("pytest", "-m", "updates", *PARALLEL, *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -129,7 +136,7 @@ def release(session: nox.Session) -> None:
     install(session)
     session.run("python", "scripts/releases.py", "check", *session.posargs)
     lint(session)
-    session.run("pytest", *PARALLEL)
+    session.run("pytest", "-m", "not docker", *PARALLEL)
     session.run("python", "scripts/releases.py", "record", *session.posargs)
 
 

@@ -23,6 +23,8 @@ from support.updating import (
     update,
 )
 
+pytestmark = pytest.mark.updates
+
 
 def edited(history: Path, folder: Path, version: str) -> Path:
     """A service with the edits of a team, all committed."""

@@ -19,6 +19,8 @@ from _pytest.outcomes import Failed
 from support import TEMPLATE, run
 from support.updating import commit_all, committed, git, update
 
+pytestmark = pytest.mark.updates
+
 BRANCH = "template-update"
 TOKEN = secrets.token_hex()
 

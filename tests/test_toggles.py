@@ -195,6 +195,8 @@ with connection.cursor() as cursor:
 """
 READ_TABLES = """
 from django.db import connection
+
+pytestmark = pytest.mark.updates
 print("table:", "event_sync_eventsync" in connection.introspection.table_names())
 """
 REMOVE_TYPES = """

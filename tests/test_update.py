@@ -24,6 +24,8 @@ from support.updating import (
     update,
 )
 
+pytestmark = pytest.mark.updates
+
 PAGE = (ROOT / "docs/update.md").read_text()
 
 

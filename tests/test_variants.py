@@ -424,12 +424,14 @@ def test_a_variant_mentions_no_option_that_was_not_chosen(variant: Variant) -> N
             assert not {file: found for file, found in mentions.items() if found}
 
 
-@pytest.mark.parametrize("database", OPTIONS["database"])
 def test_a_service_starts_after_an_installation_with_pip(
-    copier: CopierFixture, short_path: Path, database: str
+    copier: CopierFixture, short_path: Path
 ) -> None:
-    """Without uv and without the development packages, in the locked versions."""
-    service = copier.copy(short_path / f"pip-{database}", database=database).path
+    """Without uv and without the development packages, in the locked versions.
+
+    test_docker_production.py does the same with other answers.
+    """
+    service = copier.copy(short_path / "pip").path
     run(UV, "venv", "--quiet", "--seed", cwd=service)
     seeded = freeze(service)
     python = programs(service) / "python"

@@ -133,6 +133,7 @@ def test_a_valid_email_address_is_not_changed(template: Path, tmp_path: Path, em
     assert_unharmed(template, tmp_path, {"author_email": email})
 
 
+@pytest.mark.updates
 @pytest.mark.parametrize("version", RELEASES)
 def test_an_update_keeps_the_answers_of_a_release(
     small_history: Path, tmp_path: Path, version: str

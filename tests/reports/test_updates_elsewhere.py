@@ -24,6 +24,8 @@ from support.updating import (
     update,
 )
 
+pytestmark = pytest.mark.updates
+
 CATALOG = "locale/pt_BR/LC_MESSAGES/django.po"
 SCRIPTS = ["start_server.sh", "docker/prod/entrypoint.sh", "docker/local/entrypoint.sh"]
 
