@@ -10,7 +10,7 @@ import nox
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "tests", "updates"]
+nox.options.sessions = ["lint", "tests", "servers", "updates"]
 
 ROOT = Path(__file__).parent
 PYTHON = (ROOT / ".python-version").read_text().strip()
@@ -45,6 +45,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def servers(session: nox.Session) -> None:
+    """Test services behind real servers, with many clients, killed processes and other systems."""
+    install(session)
+    session.run("pytest", "-m", "servers", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=PYTHON)
 def updates(session: nox.Session) -> None:
     """Update services of each release, edited ones too, and change their answers."""
     install(session)
@@ -67,7 +74,7 @@ def soak(session: nox.Session) -> None:
     """Kill the processes that send 10,000 events on PostgreSQL, and count the messages."""
     install(session)
     session.run(
-        *["pytest", "-s", "tests/test_events.py", "-k", "random_kills and postgres"],
+        *["pytest", "-s", "-m", "servers", "-k", "random_kills and postgres"],
         *session.posargs,
         env={"EVENTS": "10000"},
     )

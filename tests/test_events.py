@@ -28,6 +28,8 @@ PATIENCE = 30
 # savepoint.
 PRODUCER = """
 import os, random, sys, uuid
+
+pytestmark = pytest.mark.servers
 import django
 django.setup()
 from django.contrib.auth.models import Group

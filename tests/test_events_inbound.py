@@ -13,6 +13,8 @@ from support.servers import database
 from test_events import PATIENCE, Service, folder, kind, stack, wait_until
 from test_outage import kill_postgres
 
+pytestmark = pytest.mark.servers
+
 __all__ = ["folder", "kind", "stack"]
 
 # A slow handler whose effects can be counted.

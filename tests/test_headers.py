@@ -3,7 +3,7 @@
 import pytest
 from support.live import Server
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 
 def test_production_sends_security_headers(live_server: Server) -> None:

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pytest_copier.plugin import CopierFixture
 from support import ROOT, TEMPLATE, UV, VARIANTS, copy, name_of, programs, run
-from support.locks import LOCKS, Pins, freeze, locked, requirements
+from support.locks import LOCKS, Pins, freeze, here, locked, requirements
 
 
 def pinned(requirements: list[str]) -> Pins:
@@ -98,7 +98,10 @@ def installed(copier: CopierFixture, tmp_path_factory: pytest.TempPathFactory) -
 
 @together
 def test_uv_and_pip_install_the_same_versions(installed: Path, tmp_path: Path) -> None:
-    """``uv run`` without a lock of its own, ``uv sync``, and pip with the lock of development."""
+    """``uv run`` without a lock of its own, ``uv sync``, and pip with a lock.
+
+    The service also starts with pip alone, and without the packages for development.
+    """
     by_uv_run = freeze(installed)
     run(UV, "sync", "--locked", cwd=installed)
     assert freeze(installed) == by_uv_run
@@ -106,8 +109,13 @@ def test_uv_and_pip_install_the_same_versions(installed: Path, tmp_path: Path) -
     run(UV, "venv", "--quiet", "--seed", tmp_path / ".venv", cwd=installed)
     seeded = freeze(tmp_path)
     python = programs(tmp_path) / "python"
-    lock = "requirements-dev.txt"
-    run(python, "-m", "pip", "install", "--quiet", "--requirement", lock, cwd=installed)
+    pip = f"{python} -m pip install --quiet --requirement"
+    run(*pip.split(), "requirements.txt", cwd=installed)
+    locked = here(installed / "requirements.txt")
+    assert freeze(tmp_path) - seeded == {f"{line.name}{line.specifier}" for line in locked}
+    run(python, "manage.py", "migrate", cwd=installed)
+
+    run(*pip.split(), "requirements-dev.txt", cwd=installed)
     assert freeze(tmp_path) - seeded == by_uv_run
 
 

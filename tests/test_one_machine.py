@@ -24,7 +24,7 @@ from websockets import Subprotocol
 from websockets.sync.client import connect
 
 # The service is that of tests/reports.
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 FORGED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
 

@@ -8,9 +8,12 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from pytest_copier.plugin import CopierFixture
 from support.servers import database, installed, production, served
 from support.walk import Api
+
+pytestmark = pytest.mark.servers
 
 SECRET = "in-no-log"  # noqa: S105 - of a test
 

@@ -18,7 +18,7 @@ from support import run
 from support.servers import database, free_port, installed, production, wait_for
 
 # They share one service.
-pytestmark = pytest.mark.xdist_group("stops")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("stops")]
 
 # A load balancer: four clients send requests, each on a new connection, until readiness is not 200.
 LOAD = """

@@ -20,6 +20,8 @@ from support.updating import (
     update,
 )
 
+pytestmark = pytest.mark.updates
+
 PAGE = (ROOT / "docs/update.md").read_text()
 
 # Each change of an answer, once with many options on and once with few. Tests that share copies
@@ -195,8 +197,6 @@ with connection.cursor() as cursor:
 """
 READ_TABLES = """
 from django.db import connection
-
-pytestmark = pytest.mark.updates
 print("table:", "event_sync_eventsync" in connection.introspection.table_names())
 """
 REMOVE_TYPES = """

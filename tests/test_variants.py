@@ -31,7 +31,7 @@ from support import (
     run,
     tracked,
 )
-from support.locks import freeze, here
+from support.locks import here
 from support.service_docs import CONTRIBUTING, commands, section
 
 # The variants whose types are checked and whose own tests run here. test_ci.py does both in the
@@ -422,23 +422,6 @@ def test_a_variant_mentions_no_option_that_was_not_chosen(variant: Variant) -> N
         if variant.answers[question] == answer:
             mentions = {file: words.findall(text) for file, text in variant.texts().items()}
             assert not {file: found for file, found in mentions.items() if found}
-
-
-def test_a_service_starts_after_an_installation_with_pip(
-    copier: CopierFixture, short_path: Path
-) -> None:
-    """Without uv and without the development packages, in the locked versions.
-
-    test_docker_production.py does the same with other answers.
-    """
-    service = copier.copy(short_path / "pip").path
-    run(UV, "venv", "--quiet", "--seed", cwd=service)
-    seeded = freeze(service)
-    python = programs(service) / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt", cwd=service)
-    locked = here(service / "requirements.txt")
-    assert freeze(service) - seeded == {f"{line.name}{line.specifier}" for line in locked}
-    run(python, "manage.py", "migrate", cwd=service)
 
 
 def test_a_service_starts_after_uv_sync(copier: CopierFixture, short_path: Path) -> None:

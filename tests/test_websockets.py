@@ -38,7 +38,7 @@ from support.websocket_stack import (
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-pytestmark = pytest.mark.xdist_group("websockets")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("websockets")]
 
 ECHO, NOTIFICATIONS = "/ws/echo/", "/ws/notifications/"
 # The subprotocol that a browser offers beside the token, and that the service selects.

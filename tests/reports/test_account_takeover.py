@@ -10,7 +10,7 @@ import pytest
 from support.live import Server
 from support.walk import Api
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 PASSWORD = "correct horse battery"  # noqa: S105
 _numbers = count(1)

@@ -6,7 +6,7 @@ import pytest
 from support.admin_site import AdminSite
 from support.live import Server, Service
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of users that the tests create
 _number = count(1)

@@ -16,7 +16,7 @@ from support.live import Server, Service, serving
 from support.servers import free_port, started
 from support.websocket_stack import needs, wait_for_port
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 PGBOUNCER = """
 [databases]

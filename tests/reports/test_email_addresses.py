@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 from support.live import Server
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 PASSWORD = "correct horse battery"  # noqa: S105
 _numbers = count(1)

@@ -18,7 +18,7 @@ from support.live import Service, serving
 from support.servers import free_port, started, wait_for
 from websockets.sync.client import connect
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 # A settings module that records the environment of each process that imports it.
 RECORDER = """

@@ -13,7 +13,7 @@ from support.servers import installed
 from support.sqs import Sqs, sqs_server
 from support.walk import Api
 
-pytestmark = pytest.mark.xdist_group("event_reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("event_reports")]
 
 APP_KEY = "An-unguessable-key-of-32-characters!"
 

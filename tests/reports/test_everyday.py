@@ -17,7 +17,7 @@ from support.servers import free_port, started, wait_for
 from support.walk import Api
 from support.websocket_stack import needs
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.live import Server, Service, serving
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 PASSWORD = "correct horse battery"  # noqa: S105
 APP_KEY = secrets.token_urlsafe(48)

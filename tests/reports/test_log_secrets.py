@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from support.live import Server, Service
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 PASSWORD = "a-password-in-no-log"  # noqa: S105 - of a test
 

@@ -10,7 +10,7 @@ import pytest
 from support.live import Server, Service, serving
 from support.websocket_stack import HOST, nginx
 
-pytestmark = pytest.mark.xdist_group("reports")
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("reports")]
 
 HEALTH = "/api/v1/health/"
 

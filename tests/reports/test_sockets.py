@@ -14,6 +14,7 @@ from websockets import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 pytestmark = [
+    pytest.mark.servers,
     pytest.mark.xdist_group("reports"),
     pytest.mark.parametrize("live_server", ["daphne", "uvicorn"], indirect=True),
 ]
