@@ -21,6 +21,8 @@ from support.servers import database, installed, production, started
 from support.sqs import Gate, Sqs, gate, sqs_server
 from test_outage import kill_postgres
 
+pytestmark = pytest.mark.servers
+
 # Seconds from SIGTERM to the exit. An idle machine needs less than 10.
 PATIENCE = 30
 
@@ -28,8 +30,6 @@ PATIENCE = 30
 # savepoint.
 PRODUCER = """
 import os, random, sys, uuid
-
-pytestmark = pytest.mark.servers
 import django
 django.setup()
 from django.contrib.auth.models import Group
