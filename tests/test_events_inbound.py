@@ -17,14 +17,16 @@ pytestmark = pytest.mark.servers
 
 __all__ = ["folder", "kind", "stack"]
 
-# A slow handler whose effects can be counted.
+# A slow handler whose effects can be counted. It creates a file when it has begun.
 HANDLER = """
 
 @event_handler("slow")
 def slow(event: EventSync, obj_data: dict[str, Any]) -> None:
     import time
+    from pathlib import Path
     from apps.communication.models import Email
     Email.objects.create(kind=str(event.pk), to="a@example.com", language="en")
+    Path(f"begun-{event.pk}").touch()
     time.sleep(obj_data["seconds"])
 """
 STORE = """
@@ -73,6 +75,10 @@ class Inbox:
         )["Attributes"]
         waiting = int(attributes["ApproximateNumberOfMessages"])
         return waiting, int(attributes["ApproximateNumberOfMessagesNotVisible"])
+
+    def begun(self, event_id: int) -> bool:
+        """Return whether the handler of an event has begun."""
+        return (self.service.folder / f"begun-{event_id}").exists()
 
     def state(self) -> dict[str, list[int]]:
         state: dict[str, list[int]] = json.loads(self.service.shell(READ))
@@ -131,7 +137,7 @@ def test_sigterm_waits_for_the_handler_of_a_message(inbox: Inbox) -> None:
     for event_id in ids:
         inbox.send(event_id, seconds=2)
     with inbox.consumer() as process:
-        wait_until(lambda: inbox.left() == (0, 3))
+        wait_until(lambda: inbox.begun(ids[0]))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
     assert inbox.state() == {"effects": ids[:1], "processed": ids[:1]}
@@ -143,7 +149,7 @@ def test_a_killed_handler_has_no_effect(inbox: Inbox) -> None:
     (event_id,) = inbox.store(1)
     inbox.send(event_id, seconds=600)
     with inbox.consumer() as process:
-        wait_until(lambda: inbox.left() == (0, 1))
+        wait_until(lambda: inbox.begun(event_id))
         process.send_signal(signal.SIGTERM)
     assert inbox.state() == {"effects": [], "processed": []}
     wait_until(lambda: inbox.left() == (1, 0))
