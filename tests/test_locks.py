@@ -100,7 +100,7 @@ def installed(copier: CopierFixture, tmp_path_factory: pytest.TempPathFactory) -
 def test_uv_and_pip_install_the_same_versions(installed: Path, tmp_path: Path) -> None:
     """``uv run`` without a lock of its own, ``uv sync``, and pip with a lock.
 
-    The service also starts with pip alone, and without the packages for development.
+    The service also starts if pip has only installed the packages for production.
     """
     by_uv_run = freeze(installed)
     run(UV, "sync", "--locked", cwd=installed)
